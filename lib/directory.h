@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/* The pool's directory on disk: options, file table, lock; and the segment built from it. */
+#ifndef TARN_LIB_DIRECTORY_H
+#define TARN_LIB_DIRECTORY_H
+
+#include "lib/internal.h"
+
+#define TARN_DIRECTORY_OPTIONS "options"
+#define TARN_DIRECTORY_FILES   "files"
+#define TARN_DIRECTORY_LOCK    "lock"
+
+/* DIR/options: text, a line a setting. */
+struct tarn_directory_options {
+    uint64_t frame_bytes;
+    uint32_t page_bytes, session_count, file_count, mode;
+    uint64_t recovery_number; /* raised at each build of a segment */
+    uint8_t uuid[16];
+    char name[TARN_NAME_BYTES];
+    char shm_directory[TARN_PATH_BYTES];
+};
+
+/* One line of DIR/files. */
+struct tarn_file_record {
+    uint32_t id; /* 0: free */
+    uint64_t incarnation;
+    unsigned kind; /* FILE_RAW, FILE_TEMPORARY */
+    bool direct;
+    uint64_t device, inode;     /* identity; of a block device its rdev and 0 */
+    char path[TARN_PATH_BYTES]; /* as opened from the directory: relative to it, or absolute */
+};
+
+int tarn_directory_read_options(int directory_fd, struct tarn_directory_options *ret_options,
+                                struct tarn_message *message);
+
+/* Written whole: temporary name, fsync, rename, fsync of the directory. */
+int tarn_directory_write_options(int directory_fd, const struct tarn_directory_options *options,
+                                 struct tarn_message *message);
+
+/* records: array of file_count + 1, by id. */
+int tarn_directory_read_files(int directory_fd, struct tarn_file_record *records,
+                              uint32_t file_count, struct tarn_message *message);
+int tarn_directory_write_files(int directory_fd, const struct tarn_file_record *records,
+                               uint32_t file_count, struct tarn_message *message);
+
+/* One record, for a process that opens a file at first use. -ENXIO if there is none. */
+int tarn_directory_find_file(int directory_fd, uint32_t id, struct tarn_file_record *ret_record,
+                             struct tarn_message *message);
+
+/* Opens the file of a record and checks its identity. flags: O_RDONLY or O_RDWR. -EBADFD: gone, or
+ * another one. */
+int tarn_record_open(int directory_fd, const struct tarn_file_record *record, int flags,
+                     struct tarn_message *message);
+
+/* Whole pages in an open raw file or block device. -EDOM, -errno. */
+int64_t tarn_file_pages(int fd, uint32_t page_bytes, const char *path,
+                        struct tarn_message *message);
+
+/* Builds the segment of an existing directory that has none (or one that is out of date or from
+ * before a reboot): raises the recovery number, drops temporary files, enters the raw ones, gives
+ * it its name. Takes DIR/lock exclusively meanwhile: -EBUSY: "still attached by PIDs". */
+int tarn_segment_build(const char *directory, const char *name, const char *shm_directory,
+                       struct tarn_message *message);
+
+#endif

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/* Asynchronous reads, writes and syncs on a fixed set of buffers and files: one face, two backends.
+ *
+ * uring.c puts them on io_uring (the only file that knows liburing); threads.c on a pool of
+ * threads with preadv, pwritev and fdatasync. TARN_IO_AUTO takes io_uring and, where the kernel
+ * refuses it (EPERM and ENOSYS in containers, ENOMEM under a small RLIMIT_MEMLOCK), the threads.
+ * What was got is in the capabilities, for people to see.
+ *
+ * An instance is used by one thread at a time. Each request carries an id of the caller's; each
+ * request completes exactly once, with that id, in any order. A completion means the whole
+ * request: short transfers, -EINTR and -EAGAIN are carried on inside. A read that meets the end of
+ * the file completes with the bytes that there were. Nothing is ordered but by waiting.
+ */
+#ifndef TARN_IO_H
+#define TARN_IO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum tarn_io_backend {
+    TARN_IO_AUTO = 0,
+    TARN_IO_URING = 1,
+    TARN_IO_THREADS = 2,
+};
+
+struct tarn_io_options {
+    enum tarn_io_backend backend;
+    unsigned depth;        /* requests in flight at most; 1 to 1024 */
+    unsigned thread_count; /* of the threads backend; 0: chosen (16, or depth if that is less) */
+    unsigned file_count;   /* file numbers 0 to file_count - 1 */
+    void *buffer;          /* memory to register, aligned to pages; NULL: none */
+    size_t buffer_bytes;
+};
+
+struct tarn_io_capabilities {
+    const char *backend; /* "io_uring" or "threads" */
+    bool registered_buffer;
+    bool registered_files;
+    unsigned depth;
+    int refused;        /* negative errno with which io_uring was refused; 0: it was not */
+    int buffer_refused; /* the same for registering the buffer */
+    int files_refused;  /* the same for registering the files */
+};
+
+struct tarn_io_completion {
+    uint64_t id;
+    int64_t result; /* bytes of a read or write, 0 of a sync, poll mask of a poll; else -errno */
+};
+
+struct tarn_io;
+
+/* Makes an instance. Errors: -EINVAL, -ENOMEM; with TARN_IO_URING also the kernel's refusal. */
+int tarn_io_open(const struct tarn_io_options *options, struct tarn_io **ret_io);
+
+/* Waits for what is in flight, then frees the instance. The files stay open: they are the caller's.
+ * Takes NULL. */
+void tarn_io_close(struct tarn_io *io);
+
+const struct tarn_io_capabilities *tarn_io_capabilities(const struct tarn_io *io);
+
+/* Gives file number `file` the descriptor `fd`, or takes it back with -1; only while no request for
+ * that number is in flight (-EBUSY). With registered files the kernel keeps the open file
+ * description alive until the number is taken back, or given another one. */
+int tarn_io_set_file(struct tarn_io *io, unsigned file, int fd);
+
+/* Queue a request. -EBUSY: `depth` requests are in flight, wait for one first. Nothing reaches the
+ * kernel before tarn_io_submit() or tarn_io_wait(). Data inside the registered buffer is
+ * transferred with the fixed-buffer operations. */
+int tarn_io_read(struct tarn_io *io, unsigned file, void *data, size_t bytes, uint64_t offset,
+                 uint64_t id);
+int tarn_io_write(struct tarn_io *io, unsigned file, const void *data, size_t bytes,
+                  uint64_t offset, uint64_t id);
+
+/* fdatasync of the file. It covers the writes that had completed when it was queued. */
+int tarn_io_sync(struct tarn_io *io, unsigned file, uint64_t id);
+
+/* One completion when `fd` becomes readable. Does not count against the depth; at most 1280 at a
+ * time. */
+int tarn_io_poll(struct tarn_io *io, int fd, uint64_t id);
+
+/* Takes a poll back; it still completes, with -ECANCELED, unless it was faster. */
+int tarn_io_poll_cancel(struct tarn_io *io, uint64_t id);
+
+/* Hands what is queued to the kernel. 0, or a negative errno after which the requests are still
+ * queued. */
+int tarn_io_submit(struct tarn_io *io);
+
+/* Submits, waits until there is a completion or the time is over (0: does not wait; negative: no
+ * limit), and stores up to `count` completions. Returns how many, 0 when the time is over or a
+ * signal came. */
+int tarn_io_wait(struct tarn_io *io, int64_t wait_ns_max,
+                 struct tarn_io_completion *ret_completions, unsigned count);
+
+/* Reads, writes and syncs queued or in flight; polls are not counted. */
+unsigned tarn_io_in_flight(const struct tarn_io *io);
+
+#endif

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/* Every place where a store must be seen before a later load, by name. Each is a locked
+ * read-modify-write; docs/concurrency.md has a row for each, with its partner.
+ */
+#ifndef TARN_SHM_ORDER_H
+#define TARN_SHM_ORDER_H
+
+#include "shm/layout.h"
+
+/* Order "hold / frame word": an empty hold of mine names a frame, then I read its frame word.
+ * Partner: order_evicting_before_holds(). */
+static inline void order_hold_before_frame_word(tarn_half *hold, uint32_t value)
+{
+    tarn_half_fetch_add_full(hold, value - tarn_half_load_relaxed(hold));
+}
+
+/* Order "hold / latch word": my hold says shared, then I read the latch word.
+ * Partner: order_latch_before_holds(). */
+static inline void order_shared_before_latch_word(tarn_half *hold)
+{
+    tarn_half_fetch_add_full(hold, HOLD_SHARED);
+}
+
+/* Order "EVICTING / holds": the frame is marked, then I scan the holds. */
+static inline bool order_evicting_before_holds(tarn_word *frame_word, uint64_t seen, unsigned owner)
+{
+    return tarn_cas_full(frame_word, seen, frame_word_evicting(seen, owner));
+}
+
+/* Order "X / holds": the latch is mine, then I scan the holds of those who may share it. */
+static inline bool order_latch_before_holds(tarn_word *latch_word, uint64_t seen, unsigned owner)
+{
+    return tarn_cas_full(latch_word, seen, latch_word_taken(seen, owner));
+}
+
+/* Order "sleep flag / requests": the writer says it sleeps, then looks for requests once more. */
+static inline void order_sleep_before_requests(struct tarn_control *control)
+{
+    tarn_cas_full(&control->writer_sleeps, 0, 1);
+}
+
+/* The other side: what the writer shall see is stored, then I look whether it sleeps. True: I am
+ * the one who has to wake it. */
+static inline bool order_request_before_sleep(struct tarn_control *control)
+{
+    return tarn_cas_full(&control->writer_sleeps, 1, 0);
+}
+
+/* Order "page count / frames": the lower count is published, then the frames are scanned.
+ * Partner: order_entry_before_page_count(). */
+static inline bool order_page_count_before_frames(tarn_word *page_count, uint64_t seen,
+                                                  uint64_t count)
+{
+    return tarn_cas_full(page_count, seen, count);
+}
+
+/* The other side: my frame stands in the table, then I read count and incarnation. */
+static inline bool order_entry_before_page_count(tarn_word *entry, uint64_t seen, uint64_t value)
+{
+    return tarn_cas_full(entry, seen, value);
+}
+
+/* Order "waiters / freed": I am counted as one who waits for frames, then I look for a frame once
+ * more. Partner: order_freed_before_waiters(). */
+static inline void order_waiter_before_freed(struct tarn_control *control)
+{
+    tarn_fetch_add_full(&control->frame_waiters, 1);
+}
+
+/* The other side: frames were freed, then I look whether somebody waits for them. */
+static inline bool order_freed_before_waiters(struct tarn_control *control)
+{
+    tarn_fetch_add_full(&control->freed, 1);
+    return tarn_load_relaxed(&control->frame_waiters) != 0;
+}
+
+#endif
