@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* main() of every suite. libcheck forks each test and writes TAP into a pipe; a process of its own,
  * the reporter, reads it, marks the skipped tests, passes the lines on, and removes what each test
- * leaves behind. The reporter is in another session, so it still clears up when the suite is killed.
+ * leaves behind. It is in a session of its own, so it still clears up when the suite is killed.
  */
 #include "tests/test.h"
 
