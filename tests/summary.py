@@ -32,7 +32,7 @@ def main():
         programs = [json.loads(line) for line in log]
 
     for program in programs:
-        name = program['name']
+        name = program['name'].rpartition(' / ')[2]
         found = list(results(program.get('stdout', '')))
         bad = program['result'] not in ('OK', 'SKIP', 'EXPECTEDFAIL')
         if bad and not any(verdict == 'failed' for verdict, _ in found):
