@@ -40,8 +40,7 @@ static inline uint64_t page_id_of(uint32_t file, uint64_t number)
     return (uint64_t)file << TARN_NUMBER_BITS | number;
 }
 
-/* ---- Frame word: {generation, owner, revocable, waiters, state} --------------------------------
- */
+/* Frame word: {generation, owner, revocable, waiters, state}. */
 
 enum {
     FRAME_FREE = 0,     /* nobody's */
@@ -113,8 +112,7 @@ static inline uint64_t frame_word_freed(uint64_t word)
     return frame_word_of(frame_word_generation(word) + 1, 0, FRAME_FREE);
 }
 
-/* ---- Latch word: {version, waiters, owner} ------------------------------------------------------
- */
+/* Latch word: {version, waiters, owner}. */
 
 #define LATCH_WAITERS_BITS 1
 #define LATCH_VERSION_BITS 51
@@ -189,8 +187,7 @@ static inline uint32_t hold_mark_count(uint32_t mark)
     return count;
 }
 
-/* ---- Table entry: {generation, more, tag, frame + 1} -------------------------------------------
- */
+/* Table entry: {generation, more, tag, frame + 1}. */
 
 #define ENTRY_TAG_BITS        11
 #define ENTRY_MORE_BITS       1
