@@ -99,8 +99,11 @@ void test_skip(const char *format, ...)
     _exit(EXIT_SUCCESS);
 }
 
-static void count_test(void)
+/* Runs first in the process of each test. */
+static void begin_test(void)
 {
+    /* What a test or its children print must not get between the lines of TAP. */
+    dup2(STDERR_FILENO, STDOUT_FILENO);
     if (run->test_number == TEST_COUNT_MAX)
         ck_abort_msg("more than %d tests in one suite", TEST_COUNT_MAX);
     run->test_number++;
@@ -111,7 +114,7 @@ TCase *test_case(Suite *suite, const char *name, int seconds)
     TCase *tcase = tcase_create(name);
 
     tcase_set_timeout(tcase, seconds);
-    tcase_add_checked_fixture(tcase, count_test, NULL);
+    tcase_add_checked_fixture(tcase, begin_test, NULL);
     suite_add_tcase(suite, tcase);
     return tcase;
 }
