@@ -3,8 +3,8 @@
  *
  * A pool is a directory (options, file table), its data files and, while it is open, one segment of
  * shared memory: frames, page table, descriptors. Processes attach the segment, open sessions and
- * pin, latch and change pages; one writer process
- * (`tarn writer`, or a thread of tarn_open_embedded()) does all writing to disk.
+ * pin, latch and change pages; one writer process (`tarn writer`, or a thread of
+ * tarn_open_embedded()) does all writing to disk.
  *
  * Results. Calls return 0, a count or a documented positive outcome, else a negative errno with one
  * meaning each (see ERRORS). A message for people, which names the object and the way out, is in
@@ -98,10 +98,14 @@ extern "C" {
  *   -ENOBUFS         everything pinned: no frame can be had; the message has the numbers
  *   -ENOTCONN        no writer
  *   -ENOTRECOVERABLE the writer could not make changes durable twice in a row; what is cached can
- * be read, nothing is acknowledged as durable any more Mini-transactions -E2BIG           more
- * pages than tarn_mtr_begin() was told -EINPROGRESS     a mini-transaction is active already -ESRCH
- * no mini-transaction is active, or the page is not in it -ECANCELED       an earlier call of this
- * mini-transaction failed: only abort is left -ENOMEM          no memory
+ *                    be read, nothing is acknowledged as durable any more
+ * Mini-transactions
+ *   -E2BIG           more pages than tarn_mtr_begin() was told
+ *   -EINPROGRESS     a mini-transaction is active already
+ *   -ESRCH           no mini-transaction is active, or the page is not in it
+ *   -ECANCELED       an earlier call of this mini-transaction failed: only abort is left
+ * Anything
+ *   -ENOMEM          no memory
  */
 
 struct tarn_pool;    /* an attached pool, of one process */
@@ -177,8 +181,8 @@ struct tarn_init_options {
     uint32_t page_bytes;       /* 0: 4096 */
     uint32_t session_count;    /* 0: 64 */
     uint32_t file_count;       /* 0: 256 */
-    uint32_t mode; /* permission bits of segment and directory's files; 0: 0600. 0660 lets the group
-                      in */
+    uint32_t mode;             /* permission bits of segment and directory's files; 0: 0600. 0660
+                                  lets the group in */
 };
 
 /* Makes a pool: directory with options and file table, and the segment, which appears whole or not
@@ -236,8 +240,7 @@ TARN_API int tarn_pool_message(struct tarn_pool *pool, struct tarn_message *ret_
 
 struct tarn_embedded_options {
     size_t size; /* sizeof(struct tarn_embedded_options) */
-    const char
-        *directory; /* where the pool lives; made if it is not there; NULL: purely temporary */
+    const char *directory;  /* made if it is not there; NULL: a temporary pool */
     uint64_t frame_bytes;   /* 0: 64 MiB */
     uint32_t page_bytes;    /* 0: 4096 */
     uint32_t session_count; /* 0: 64 */
@@ -280,10 +283,8 @@ TARN_API const char *tarn_session_message(const struct tarn_session *session);
 enum tarn_file_flags {
     TARN_FILE_CREATE = 1,    /* make it if it is not there, with no pages */
     TARN_FILE_EXCLUSIVE = 2, /* with CREATE: -EEXIST if it is there */
-    TARN_FILE_TEMPORARY =
-        4, /* never synced, gone at restart; path is only a name; implies CREATE */
-    TARN_FILE_BUFFERED =
-        8 /* through the kernel's page cache; otherwise O_DIRECT where the file system can */
+    TARN_FILE_TEMPORARY = 4, /* never synced, gone at restart; path is only a name; implies CREATE */
+    TARN_FILE_BUFFERED = 8   /* through the page cache; otherwise O_DIRECT where there is */
 };
 
 /* Enters a file into the pool, or finds it there: a raw file, every byte of it the user's, or a
