@@ -283,7 +283,7 @@ TARN_API const char *tarn_session_message(const struct tarn_session *session);
 enum tarn_file_flags {
     TARN_FILE_CREATE = 1,    /* make it if it is not there, with no pages */
     TARN_FILE_EXCLUSIVE = 2, /* with CREATE: -EEXIST if it is there */
-    TARN_FILE_TEMPORARY = 4, /* never synced, gone at restart; path is only a name; implies CREATE */
+    TARN_FILE_TEMPORARY = 4, /* never synced, gone at restart; path: only a name; implies CREATE */
     TARN_FILE_BUFFERED = 8   /* through the page cache; otherwise O_DIRECT where there is */
 };
 
