@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/* A segment to look at: mapped read-only, without a slot, a lock, or anything that its sessions
+ * could notice. */
+#ifndef TARN_TOOLS_SEGMENT_H
+#define TARN_TOOLS_SEGMENT_H
+
+#include "lib/internal.h"
+
+struct segment {
+    struct tarn_pool pool; /* no handle: only what the view and the proof of death need */
+    struct tarn_superblock superblock;
+    char path[TARN_PATH_BYTES];
+    bool live; /* the pool's own segment, of this boot; otherwise a copy, in which nobody dies */
+};
+
+/* name: of a pool, or a path if it has a '/'. shm_directory: NULL: the default. 0, or TOOL_TROUBLE
+ * with the message printed. */
+int segment_open(const char *name, const char *shm_directory, struct segment *ret_segment);
+
+void segment_close(struct segment *segment);
+
+/* How it is with the process of a LIVE slot: "running", "stopped", "dead", "unknown" (it lives, in
+ * another pid namespace), "copied". */
+const char *segment_process(struct segment *segment, unsigned slot);
+
+/* For struct tarn_check_options; `context` is the segment. */
+bool segment_dead(void *context, unsigned slot);
+bool segment_stopped(void *context, unsigned slot);
+
+/* Number of seconds from a CLOCK_MONOTONIC time of this boot until now; of a copy: until the newest
+ * time that stands in it. */
+double segment_age(const struct segment *segment, uint64_t then_ns);
+
+#endif
