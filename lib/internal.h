@@ -11,6 +11,7 @@
 #include <sys/types.h>
 #include <tarn.h>
 
+#include "shm/holds.h"
 #include "shm/layout.h"
 #include "shm/order.h"
 #include "shm/table.h"
@@ -19,8 +20,7 @@
 #define TARN_SHM_DIRECTORY "/dev/shm"
 #define NS_PER_MS          INT64_C(1000000)
 
-struct tarn_io;
-struct tarn_writer;
+struct tarn_embedded;
 
 /* Who proves death: the kernel, or in a test a given set. Returns whether the session in `slot` is
  * dead. */
@@ -46,7 +46,7 @@ struct tarn_pool {
     struct tarn_session **sessions;    /* by slot number */
     struct tarn_session *closed;       /* sessions closed, kept until detach */
     struct tarn_open_file *open_files; /* by file id */
-    struct tarn_writer *writer;        /* of an embedded pool */
+    struct tarn_embedded *embedded;
     pthread_mutex_t message_mutex;
     struct tarn_message message;
     uint64_t pid, start_time, pid_namespace; /* of this process */
@@ -56,8 +56,7 @@ struct tarn_pool {
     bool temporary; /* the directory goes with the pool */
 };
 
-/* A read of a page that was asked for ahead. */
-struct tarn_ahead;
+struct tarn_ahead; /* reads ahead of one session; ahead.c */
 
 /* What the session has of one page in its mini-transaction. */
 struct tarn_mtr_page {
@@ -67,7 +66,14 @@ struct tarn_mtr_page {
     bool fresh;   /* NEW and not cached: CLAIMED until the end */
     bool writable;
     bool ranges;
+    uint16_t claim; /* of a fresh page */
     struct tarn_page_id id;
+};
+
+/* A frame claimed to keep old bytes in. */
+struct tarn_shadow {
+    uint32_t frame;
+    unsigned claim;
 };
 
 struct tarn_session {
@@ -75,7 +81,9 @@ struct tarn_session {
     int refusal; /* 0, or what every call answers: -EBADF, -ECHILD */
     unsigned slot;
     uint64_t free_holds;   /* bit set: that hold is empty; 60 bits */
-    uint64_t sample;       /* hits until the next one is timed */
+    uint64_t mtr_holds;    /* bit set: that hold is of a page of the mini-transaction */
+    unsigned holds_marked; /* holds that the marks cover */
+    unsigned sample;       /* hits until the next one is timed */
     struct tarn_view view; /* a copy, so that a hit follows one pointer less */
     struct tarn_slot *shared;
     tarn_half *hold[TARN_HOLDS_MAX];
@@ -84,8 +92,9 @@ struct tarn_session {
     struct tarn_pool *pool;
     struct tarn_session *next; /* in the list of closed ones */
     int32_t wait_ms, frame_wait_ms, writer_wait_ms;
-    uint32_t bitmap_hand; /* where the search for a FREE frame goes on */
-    uint32_t claim_count; /* claims in use are among the first claim_count */
+    uint32_t bitmap_hand;                       /* where the search for a FREE frame goes on */
+    uint64_t free_claims[TARN_CLAIMS_MAX / 64]; /* bit set: that claim place is empty */
+    unsigned dirtied;                           /* pages since the writer was last told */
 
     /* Mini-transaction: what the slot says, and what only its owner needs to know. */
     unsigned mtr_state; /* MTR_* */
@@ -93,7 +102,8 @@ struct tarn_session {
     uint64_t mtr_serial;
     int mtr_error; /* 0, or why only abort is left */
     unsigned shadow_count, shadow_keep;
-    uint32_t shadow[TARN_MTR_ENTRIES_MAX + 1]; /* frames claimed for shadows, announced */
+    unsigned shadow_used; /* of this mini-transaction: the first ones */
+    struct tarn_shadow shadow[TARN_MTR_ENTRIES_MAX];
     struct tarn_mtr_page mtr_page[TARN_MTR_ENTRIES_MAX];
 
     struct tarn_ahead *ahead; /* NULL until the first prefetch or batch */
@@ -118,11 +128,21 @@ int tarn_message_fail(struct tarn_message *message, int result, const char *form
 int tarn_pool_open(const char *segment_path, const char *name, int lock_fd,
                    struct tarn_pool **ret_pool, struct tarn_message *message);
 
+bool tarn_name_valid(const char *name);
+
+/* "SHM-DIRECTORY/tarn.NAME" into TARN_PATH_BYTES; -EINVAL. shm_directory NULL: the default. */
+int tarn_segment_path(const char *name, const char *shm_directory, char *ret_path,
+                      struct tarn_message *message);
+
 /* 0, -EBADF or -ECHILD: is this an open handle of this process? */
 int tarn_pool_usable(struct tarn_pool *pool);
 
 /* -ESHUTDOWN once the pool is destroyed, with a message in the session; else 0. */
 int tarn_session_check_life(struct tarn_session *session);
+
+/* What a closed or forked session answers, with a message. */
+int tarn_session_refuse(struct tarn_session *session);
+void tarn_session_free(struct tarn_session *session);
 
 /* A descriptor for reading a file of the pool; opened at first use. Returns it, or a negative errno
  * with a message. */
@@ -150,6 +170,9 @@ bool tarn_dead_by_kernel(struct tarn_pool *pool, unsigned slot);
 
 void tarn_identify_process(struct tarn_pool *pool);
 
+/* The 16 bytes of this boot; false where the system does not tell. */
+bool tarn_boot_id(uint8_t *ret_boot_id);
+
 /* reap.c. */
 
 /* Reaps the session in `slot` if it is dead and nobody else does already. 1: reaped; 0: not. `own`:
@@ -163,32 +186,50 @@ int tarn_reap_all(struct tarn_pool *pool, struct tarn_session *own);
  * right to it. */
 void tarn_clear_slot(struct tarn_pool *pool, unsigned slot);
 
+/* The pool's mutex, with cancellation off meanwhile. */
+int tarn_pool_lock(struct tarn_pool *pool);
+void tarn_pool_unlock(struct tarn_pool *pool, int cancel_state);
+
 /* wait.c. */
 
-/* One wait: for a word to change, with what it is for published in the slot. */
+/* One wait for something to change; what it is for stands in the slot while it sleeps. */
 struct tarn_wait {
     struct tarn_session *session;
     unsigned what; /* WAIT_* */
     uint64_t object;
-    uint64_t begun_ns;    /* 0: not begun */
+    uint64_t begun_ns;
     uint64_t deadline_ns; /* UINT64_MAX: none */
-    uint64_t step_ns;     /* next sleep */
+    uint64_t step_ns;     /* next sleep; 0: spins still */
+    uint64_t asked_ns;    /* when it last asked who lives and who waits */
+    uint64_t cycle;       /* of the first walk that found one; 0: none */
     unsigned spins;
+    bool published;
+    int cancel_state;
 };
 
+/* wait_ms: 0: the first round ends it; -1: no limit. */
 void tarn_wait_begin(struct tarn_wait *wait, struct tarn_session *session, unsigned what,
                      uint64_t object, int64_t wait_ms);
 
-/* One round: spins at first; then sleeps until the low half of `word` is no longer that of `seen`
- * (word NULL: only sleeps), at most the next step; after the first millisecond reaps `owner` (0:
- * nobody; UINT_MAX: everybody) if dead, and asks for cycles. 0: look again; -ETIMEDOUT, -EDEADLK,
- * -ESHUTDOWN. */
-int tarn_wait_round(struct tarn_wait *wait, tarn_word *word, uint64_t seen, unsigned owner);
+/* Nobody, and everybody, for tarn_wait_round(). */
+#define TARN_NOBODY    0u
+#define TARN_EVERYBODY UINT32_MAX
+
+/* One round: spins at first; then sets `waiters_bit` in `word` (0: none) and sleeps until its low
+ * half is no longer that of `seen`, for the next step at most (word NULL: only sleeps). After the
+ * first millisecond reaps `owner` if dead, and looks for cycles. 0: look again; -ETIMEDOUT,
+ * -EDEADLK, -ESHUTDOWN with a message. */
+int tarn_wait_round(struct tarn_wait *wait, tarn_word *word, uint64_t seen, uint64_t waiters_bit,
+                    unsigned owner);
 
 /* Takes the publication back; adds the time to histogram LATENCY_*, if that is not -1. */
 void tarn_wait_end(struct tarn_wait *wait, int latency);
 
 void tarn_wake(tarn_word *word);
+void tarn_sleep_ns(int64_t ns);
+
+/* The writer's FIFO, beside the segment; TARN_PATH_BYTES. */
+void tarn_wake_path(const char *segment_path, char *ret_path);
 
 /* Wakes the writer if it sleeps: after what it shall see has been stored. */
 void tarn_wake_writer(struct tarn_pool *pool);
@@ -203,6 +244,9 @@ int tarn_frame_claim(struct tarn_session *session, uint32_t *ret_frame, unsigned
 int tarn_frame_claim_wait(struct tarn_session *session, int64_t wait_ms, uint32_t *ret_frame,
                           unsigned *ret_claim);
 
+/* -ENOBUFS, with the numbers of a pool in which no frame can be had. */
+int tarn_frames_exhausted(struct tarn_session *session);
+
 /* Gives a claimed frame back: CLAIMED -> FREE, wakes joiners, takes the claim back. */
 void tarn_frame_unclaim(struct tarn_session *session, uint32_t frame, unsigned claim);
 
@@ -210,8 +254,16 @@ void tarn_frame_unclaim(struct tarn_session *session, uint32_t frame, unsigned c
  * how many. */
 unsigned tarn_frames_evict(struct tarn_session *session, unsigned want, unsigned looks);
 
-/* A claim place of this session that is empty. */
+/* A claim place of this session that is empty, and giving it back. There are always enough: 61 for
+ * shadows, 60 for NEW pages, 64 for an eviction batch, 32 for reads ahead, a few for loads. */
 unsigned tarn_claim_place(struct tarn_session *session);
+void tarn_claim_end(struct tarn_session *session, unsigned place);
+
+/* Evicts this one, if it is clean and nobody's. */
+bool tarn_frame_evict(struct tarn_session *session, uint32_t frame);
+
+/* CLAIMED and revocable, as `seen` -> FREE. 1: done; 0: it has changed. */
+unsigned tarn_frame_revoke(struct tarn_session *session, uint32_t frame, uint64_t seen);
 
 /* After frames became FREE, or clean: tells those who wait for frames. */
 void tarn_frames_freed(struct tarn_pool *pool);
@@ -228,6 +280,17 @@ int tarn_frame_discard(struct tarn_session *session, uint32_t frame, uint64_t pa
 int tarn_fetch(struct tarn_session *session, struct tarn_page_id id, unsigned hints, unsigned hold,
                uint32_t *ret_frame);
 
+/* A page of this session's own CLAIMED frame is entered in the table, and lies inside its file. 0;
+ * -EEXIST: it stands there already, look again; else an error with a message, and the entry is to
+ * be made stale by giving the frame back. */
+int tarn_fetch_enter(struct tarn_session *session, struct tarn_page_id id, uint32_t frame);
+
+/* Reads one page from its file into memory: 0, -EBADFD, -ENODATA, -EIO, with a message. */
+int tarn_fetch_read(struct tarn_session *session, struct tarn_page_id id, void *ret_page);
+
+/* A hint inside the library: the page was read by a batch, so finding it is no hit. */
+#define TARN_HINT_BATCHED 0x80000000u
+
 /* The same for a page to be written anew: not read. *ret_claim: UINT_MAX: it was cached, and is
  * pinned; else the frame is CLAIMED by this session under that claim, in the table, and held. */
 int tarn_fetch_new(struct tarn_session *session, struct tarn_page_id id, unsigned hold,
@@ -240,10 +303,43 @@ void tarn_frame_publish(struct tarn_session *session, uint32_t frame, unsigned c
 int tarn_hold_take(struct tarn_session *session);
 void tarn_hold_give(struct tarn_session *session, unsigned hold);
 
+/* latch.c. */
+
+/* Takes X on a frame that is pinned and announced in the mtr. `expected`: 0, or the only latch
+ * word to take it from (-EAGAIN if it has another). */
+int tarn_latch_exclusive(struct tarn_session *session, uint32_t frame, uint64_t expected,
+                         int64_t wait_ms);
+
+/* Owner -> nobody; a step of the version; wakes. Nothing happens if `owner` does not have it. */
+void tarn_latch_release(tarn_word *latch_word, unsigned owner);
+
+/* Copies bytes that others may be changing: what it copied counts only if a version check says so
+ * afterwards. The one place of the library that is exempt from ThreadSanitizer. */
+void tarn_racy_copy(void *to, const void *from, size_t bytes);
+
+/* ahead.c: reads ahead, many in flight. */
+
+/* Claims, enters and reads those of the pages that nobody has yet, waiting for no other session;
+ * the pages then are VALID and in no hold. `revocable`: begins the reads, and returns; else waits
+ * for them. Returns how many were begun. Errors of single pages are left to whoever fetches them.
+ */
+unsigned tarn_ahead_read(struct tarn_session *session, const struct tarn_page_id *ids,
+                         unsigned count, bool revocable);
+
+/* Finishes what is complete of this session's reads; `page_id` not 0: waits for that one. */
+void tarn_ahead_harvest(struct tarn_session *session, uint64_t page_id);
+
+/* Waits for reads in flight and frees the rest; takes a session without any. */
+void tarn_ahead_free(struct tarn_session *session);
+
 /* mtr.c. */
 
 /* Copies a shadow back over a page: whole, or the ranges. Used by abort and reaper. */
 void tarn_shadow_restore(const struct tarn_view *view, uint64_t entry);
+
+/* The image of a page under X as it was before its mini-transaction changed it: page or shadow, as
+ * the entry says. It counts only if latch word and mtr word have not changed meanwhile. */
+void tarn_shadow_image(const struct tarn_view *view, uint64_t entry, uint8_t *ret_image);
 
 /* Gives back shadows until `keep` are left. */
 void tarn_shadows_trim(struct tarn_session *session, unsigned keep);
@@ -266,5 +362,9 @@ static inline void tarn_counter(struct tarn_session *session, unsigned counter, 
 {
     tarn_count(&session->shared->counter[counter], addend);
 }
+
+/* embedded.c. Stops the writer and removes the segment; a negative errno: the flush failed, and the
+ * segment stays. */
+int tarn_embedded_end(struct tarn_pool *pool);
 
 #endif

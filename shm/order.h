@@ -39,11 +39,12 @@ static inline void order_sleep_before_requests(struct tarn_control *control)
     tarn_cas_full(&control->writer_sleeps, 0, 1);
 }
 
-/* The other side: what the writer shall see is stored, then I look whether it sleeps. True: I am
- * the one who has to wake it. */
+/* The other side: what the writer shall see is stored, then I look whether it sleeps. The flag
+ * stays: a session that dies or is stopped before it has woken the writer hides nothing from the
+ * next one. */
 static inline bool order_request_before_sleep(struct tarn_control *control)
 {
-    return tarn_cas_full(&control->writer_sleeps, 1, 0);
+    return tarn_fetch_add_full(&control->writer_sleeps, 0) == 1;
 }
 
 /* Order "page count / frames": the lower count is published, then the frames are scanned.

@@ -219,7 +219,7 @@ static inline uint64_t entry_generation(uint64_t entry)
     return entry >> ENTRY_GENERATION_SHIFT;
 }
 
-/* ---- Mini-transaction word: {serial, count, state} and its entries {ranges, shadow + 1, frame +
+/* Mini-transaction word: {serial, count, state} and its entries {ranges, shadow + 1, frame +
  * 1} */
 
 enum {

@@ -229,8 +229,10 @@ struct tarn_attach_options {
 TARN_API int tarn_attach(const char *name, const struct tarn_attach_options *options,
                          struct tarn_pool **ret_pool, struct tarn_message *ret_message);
 
-/* Closes all sessions (which aborts open mini-transactions) and frees the handle. Takes NULL. In a
- * forked child: frees memory, touches nothing shared. -EBADF: not an open handle. */
+/* Closes all sessions (which aborts open mini-transactions) and frees the handle. Takes NULL. Of an
+ * embedded pool it blocks for the disk, stops the writer and ends the pool; if changes could not be
+ * written it says so with the writer's error, and the next open of the directory goes on with them.
+ * In a forked child: frees memory, touches nothing shared. -EBADF: not an open handle. */
 TARN_API int tarn_detach(struct tarn_pool *pool);
 
 TARN_API int tarn_pool_info(struct tarn_pool *pool, struct tarn_pool_info *ret_info);

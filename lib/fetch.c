@@ -1,0 +1,608 @@
+/* SPDX-License-Identifier: MIT */
+/* Pins: the hit, and everything a miss needs. */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "lib/internal.h"
+
+/* Hits between two that are timed. */
+#define SAMPLE_EVERY 256u
+
+/* Pages that a sequential miss reads ahead. */
+#define SEQUENTIAL_AHEAD 8u
+
+/* Makes the marks cover hold `index`, line after line, before anything is stored there. */
+static void raise_marks(struct tarn_session *session, unsigned index)
+{
+    for (unsigned line = 0; line <= index / HOLD_LINE_HOLDS; line++) {
+        tarn_half *mark = &tarn_view_hold_line(&session->view, session->slot, line)->mark;
+        bool last = line == index / HOLD_LINE_HOLDS;
+        uint32_t count = last ? index % HOLD_LINE_HOLDS + 1 : HOLD_LINE_HOLDS | HOLD_MARK_NEXT;
+        tarn_half_store_release(mark, count);
+    }
+    session->holds_marked = index + 1;
+}
+
+/* Lowers the marks to what is in use; called where time does not matter, so that others have less
+ * to search after a session had many pins once. */
+static void lower_marks(struct tarn_session *session)
+{
+    uint64_t used = ~session->free_holds & TARN_MASK(TARN_HOLDS_MAX);
+    unsigned need = used == 0 ? 1 : 64 - (unsigned)__builtin_clzll(used);
+    if (need >= session->holds_marked)
+        return;
+    raise_marks(session, need - 1);
+}
+
+int tarn_hold_take(struct tarn_session *session)
+{
+    if (session->free_holds == 0)
+        return tarn_fail(session, -EMFILE,
+                         "session %u has %u pins, the most it can have; unpin some", session->slot,
+                         TARN_HOLDS_MAX);
+    unsigned index = (unsigned)__builtin_ctzll(session->free_holds);
+    session->free_holds &= session->free_holds - 1;
+    if (index >= session->holds_marked)
+        raise_marks(session, index);
+    return (int)index;
+}
+
+void tarn_hold_give(struct tarn_session *session, unsigned hold)
+{
+    tarn_half_store_release(session->hold[hold], 0); /* pairs: "hold" */
+    session->free_holds |= UINT64_C(1) << hold;
+}
+
+static void touch(struct tarn_descriptor *descriptor, unsigned hints)
+{
+    uint32_t hint = tarn_half_load_relaxed(&descriptor->hint);
+    uint32_t wanted = hints & TARN_HINT_KEEP ? HINT_KEEP : HINT_TOUCHED;
+    if (__builtin_expect(hint < wanted, 0) && (hints & TARN_HINT_ONCE) == 0)
+        tarn_half_store_relaxed(&descriptor->hint, wanted);
+}
+
+static void count_hit(struct tarn_session *session, struct tarn_page_id id)
+{
+    tarn_counter(session, COUNTER_HITS, 1);
+    tarn_half_count(&session->shared->file_hits[tarn_page_file(id) % TARN_FILE_CELLS], 1);
+}
+
+static void count_miss(struct tarn_session *session, struct tarn_page_id id)
+{
+    tarn_counter(session, COUNTER_MISSES, 1);
+    tarn_fetch_add_full(&session->view.files[tarn_page_file(id)].misses, 1);
+}
+
+/* The page is there and VALID: announces the hold and makes sure. */
+static inline bool pin_valid(struct tarn_session *session, uint32_t frame, uint64_t word,
+                             unsigned hold)
+{
+    order_hold_before_frame_word(session->hold[hold], hold_of(frame));
+    if (__builtin_expect(tarn_load_acquire(&session->view.descriptors[frame].frame_word) == word,
+                         1))
+        return true;
+    tarn_half_store_release(session->hold[hold], 0);
+    return false;
+}
+
+/* Whoever wants a page that is on its way out takes it back. The hold is stored first; the CAS is
+ * the second look. */
+static bool pin_rescued(struct tarn_session *session, uint32_t frame, uint64_t word, unsigned hold)
+{
+    tarn_half_store_release(session->hold[hold], hold_of(frame));
+    if (tarn_cas_full(&session->view.descriptors[frame].frame_word, word, frame_word_valid(word))) {
+        tarn_counter(session, COUNTER_RESCUES, 1);
+        return true;
+    }
+    tarn_half_store_release(session->hold[hold], 0);
+    return false;
+}
+
+/* The micro-lock of a home bucket. Announced first; a dead holder's is released by its reaper. */
+static int lock_home(struct tarn_session *session, uint32_t bucket)
+{
+    tarn_word *lock = &session->view.home_locks[bucket];
+    struct tarn_wait wait = {.session = NULL};
+    int result = 0;
+    tarn_store_relaxed(&session->shared->home_lock, (uint64_t)bucket + 1);
+    for (;;) {
+        uint64_t owner = tarn_load_acquire(lock);
+        if (owner == 0 && tarn_cas_full(lock, 0, session->slot))
+            break;
+        if (wait.session == NULL)
+            tarn_wait_begin(&wait, session, WAIT_HOME, bucket, session->wait_ms);
+        result = tarn_wait_round(&wait, NULL, 0, 0, (unsigned)owner);
+        if (result < 0)
+            break;
+    }
+    if (wait.session != NULL)
+        tarn_wait_end(&wait, -1);
+    if (result < 0)
+        tarn_store_release(&session->shared->home_lock, 0);
+    return result;
+}
+
+static void unlock_home(struct tarn_session *session, uint32_t bucket)
+{
+    tarn_store_release(&session->view.home_locks[bucket], 0); /* pairs: "home" */
+    tarn_store_release(&session->shared->home_lock, 0);
+}
+
+/* Is the page inside an open file? Asked once the frame stands in the table, so that a truncate
+ * that lowers the count later finds the frame. */
+static int check_page(struct tarn_session *session, struct tarn_page_id id)
+{
+    uint32_t file = tarn_page_file(id);
+    const struct tarn_view *view = &session->view;
+    if (file == 0 || file > view->geometry.file_count ||
+        file_word_state(tarn_load_acquire(&view->files[file].word)) != FILE_OPEN)
+        return tarn_fail(session, -ENXIO, "pool %s has no file %u; tarn_file_open() gives ids",
+                         session->pool->name, file);
+    uint64_t page_count = tarn_load_acquire(&view->files[file].page_count);
+    if (tarn_page_number(id) >= page_count)
+        return tarn_fail(session, -ERANGE,
+                         "page %" PRIu64 " of file %u: the file has %" PRIu64 " pages",
+                         tarn_page_number(id), file, page_count);
+    return 0;
+}
+
+/* Every word of the probe range is live: makes room by evicting one of their frames. */
+static bool make_room(struct tarn_session *session, uint32_t victim)
+{
+    if (victim < session->view.geometry.frame_count && tarn_frame_evict(session, victim))
+        return true;
+    tarn_wake_writer(session->pool);
+    return tarn_frames_evict(session, 64, session->view.geometry.frame_count) > 0;
+}
+
+int tarn_fetch_enter(struct tarn_session *session, struct tarn_page_id id, uint32_t frame)
+{
+    const struct tarn_view *view = &session->view;
+    struct tarn_descriptor *descriptor = &view->descriptors[frame];
+    uint32_t bucket = tarn_home_of(view, id.value).bucket;
+    tarn_store_relaxed(&descriptor->page_id, id.value);
+    uint64_t word = tarn_load_relaxed(&descriptor->frame_word);
+    struct tarn_wait wait = {.session = NULL};
+    int result;
+    for (;;) {
+        uint32_t victim;
+        result = lock_home(session, bucket);
+        if (result < 0)
+            break;
+        uint32_t found = tarn_table_insert(view, id.value, frame, word, &victim);
+        unlock_home(session, bucket);
+        if (found == TARN_NO_FRAME) {
+            result = check_page(session, id);
+            break;
+        }
+        if (found != TARN_TABLE_FULL) {
+            result = -EEXIST;
+            break;
+        }
+        if (make_room(session, victim))
+            continue;
+        if (wait.session == NULL)
+            tarn_wait_begin(&wait, session, WAIT_FRAME, 0, session->frame_wait_ms);
+        result = tarn_wait_round(&wait, NULL, 0, 0, TARN_EVERYBODY);
+        if (result < 0)
+            break;
+    }
+    if (wait.session != NULL)
+        tarn_wait_end(&wait, -1);
+    return result;
+}
+
+/* A read that did not bring a page: what of it is the file's, what the device's fault. */
+static int read_failed(struct tarn_session *session, struct tarn_page_id id, int fd, int64_t got)
+{
+    uint32_t file = tarn_page_file(id);
+    uint32_t page_bytes = session->view.geometry.page_bytes;
+    uint64_t end = (tarn_page_number(id) + 1) * page_bytes;
+    struct stat status;
+    tarn_counter(session, COUNTER_READ_ERRORS, 1);
+    tarn_fetch_add_full(&session->view.files[file].errors, 1);
+    if (got < 0)
+        return tarn_fail(session, (int)got, "page %" PRIu64 " of file %u: read: %s",
+                         tarn_page_number(id), file, strerror((int)-got));
+    if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && (uint64_t)status.st_size < end)
+        return tarn_fail(session, -EBADFD,
+                         "page %" PRIu64 " of file %u: the file was shrunk to %" PRIu64
+                         " bytes underneath the pool; bring its bytes back, or truncate it",
+                         tarn_page_number(id), file, (uint64_t)status.st_size);
+    return tarn_fail(session, -ENODATA,
+                     "page %" PRIu64 " of file %u: short read, %" PRId64 " of %u bytes",
+                     tarn_page_number(id), file, got, page_bytes);
+}
+
+int tarn_fetch_read(struct tarn_session *session, struct tarn_page_id id, void *ret_page)
+{
+    int fd = tarn_file_fd(session, tarn_page_file(id));
+    if (fd < 0)
+        return fd;
+    uint32_t page_bytes = session->view.geometry.page_bytes;
+    int64_t offset = (int64_t)(tarn_page_number(id) * page_bytes);
+    uint32_t got = 0;
+    while (got < page_bytes) {
+        struct iovec piece = {(uint8_t *)ret_page + got, page_bytes - got};
+        int64_t bytes = preadv2(fd, &piece, 1, offset + got, 0);
+        if (bytes < 0 && (errno == EINTR || errno == EAGAIN))
+            continue;
+        if (bytes < 0)
+            return read_failed(session, id, fd, -errno);
+        if (bytes == 0)
+            return read_failed(session, id, fd, got);
+        got += (uint32_t)bytes;
+    }
+    tarn_counter(session, COUNTER_READS, 1);
+    tarn_fetch_add_full(&session->view.files[tarn_page_file(id)].reads, 1);
+    return 0;
+}
+
+/* A frame for the page, entered and held. 0; -EAGAIN: look again; or an error. */
+static int claim_for(struct tarn_session *session, struct tarn_page_id id, unsigned hold,
+                     uint32_t *ret_frame, unsigned *ret_claim)
+{
+    int result = check_page(session, id);
+    if (result < 0)
+        return result;
+    lower_marks(session);
+    uint32_t frame;
+    unsigned claim;
+    result = tarn_frame_claim_wait(session, session->frame_wait_ms, &frame, &claim);
+    if (result < 0)
+        return result;
+    tarn_half_store_release(session->hold[hold], hold_of(frame));
+    result = tarn_fetch_enter(session, id, frame);
+    if (result < 0) {
+        tarn_half_store_release(session->hold[hold], 0);
+        tarn_frame_unclaim(session, frame, claim);
+        return result == -EEXIST ? -EAGAIN : result;
+    }
+    *ret_frame = frame;
+    *ret_claim = claim;
+    return 0;
+}
+
+/* Reads the page into a frame of its own: entry first, then the read. */
+static int load(struct tarn_session *session, struct tarn_page_id id, unsigned hints, unsigned hold,
+                uint32_t *ret_frame)
+{
+    uint64_t begun = tarn_now_ns();
+    uint32_t frame;
+    unsigned claim;
+    int result = claim_for(session, id, hold, &frame, &claim);
+    if (result < 0)
+        return result;
+    result = tarn_fetch_read(session, id, tarn_view_frame(&session->view, frame));
+    if (result < 0) {
+        tarn_half_store_release(session->hold[hold], 0);
+        tarn_frame_unclaim(session, frame, claim);
+        return result;
+    }
+    struct tarn_descriptor *descriptor = &session->view.descriptors[frame];
+    tarn_half_store_relaxed(&descriptor->hint, HINT_COLD);
+    touch(descriptor, hints);
+    tarn_frame_publish(session, frame, claim);
+    count_miss(session, id);
+    tarn_latency_add(session, LATENCY_MISS, tarn_now_ns() - begun);
+    *ret_frame = frame;
+    return 0;
+}
+
+/* The page is in a frame that somebody else is reading: waits, or takes a read ahead's frame away.
+ */
+static int join(struct tarn_session *session, struct tarn_page_id id, uint32_t frame, uint64_t word)
+{
+    tarn_word *frame_word = &session->view.descriptors[frame].frame_word;
+    if (frame_word_owner(word) == session->slot) {
+        if (session->ahead == NULL || (word & FRAME_REVOCABLE) == 0)
+            return tarn_fail(session, -EALREADY,
+                             "page %" PRIu64 " of file %u is NEW in this mini-transaction",
+                             tarn_page_number(id), tarn_page_file(id));
+        tarn_ahead_harvest(session, id.value);
+        return 0;
+    }
+    if (word & FRAME_REVOCABLE) {
+        tarn_frame_revoke(session, frame, word);
+        return 0;
+    }
+    struct tarn_wait wait;
+    tarn_wait_begin(&wait, session, WAIT_LOAD, frame, session->wait_ms);
+    int result = 0;
+    while (result == 0) {
+        uint64_t seen = tarn_load_acquire(frame_word);
+        if (frame_word_state(seen) != FRAME_CLAIMED ||
+            frame_word_generation(seen) != frame_word_generation(word))
+            break;
+        result = tarn_wait_round(&wait, frame_word, seen, FRAME_WAITERS, frame_word_owner(seen));
+    }
+    tarn_wait_end(&wait, LATENCY_JOIN);
+    tarn_counter(session, COUNTER_JOINS, 1);
+    return result;
+}
+
+/* One look at a page that stands in the table. 1: pinned; 0: look again; or an error. */
+static int pin_found(struct tarn_session *session, struct tarn_page_id id, uint32_t frame,
+                     uint64_t word, unsigned hold)
+{
+    switch (frame_word_state(word)) {
+    case FRAME_VALID:
+        return pin_valid(session, frame, word, hold);
+    case FRAME_EVICTING:
+        return pin_rescued(session, frame, word, hold);
+    case FRAME_CLAIMED:
+        return join(session, id, frame, word);
+    default:
+        return 0;
+    }
+}
+
+int tarn_fetch(struct tarn_session *session, struct tarn_page_id id, unsigned hints, unsigned hold,
+               uint32_t *ret_frame)
+{
+    int result = 0;
+    if (session->ahead != NULL)
+        tarn_ahead_harvest(session, 0);
+    for (;;) {
+        uint64_t word;
+        uint32_t frame = tarn_table_find(&session->view, id.value, &word);
+        if (frame != TARN_NO_FRAME) {
+            result = pin_found(session, id, frame, word, hold);
+            if (result == 0)
+                continue;
+            if (result < 0)
+                return result;
+            touch(&session->view.descriptors[frame], hints);
+            if (hints & TARN_HINT_BATCHED)
+                count_miss(session, id);
+            else
+                count_hit(session, id);
+            *ret_frame = frame;
+            return 0;
+        }
+        result = tarn_session_check_life(session);
+        if (result == 0)
+            result = load(session, id, hints, hold, ret_frame);
+        if (result != -EAGAIN)
+            break;
+    }
+    if (result == 0 && (hints & TARN_HINT_SEQUENTIAL) != 0) {
+        struct tarn_page_id next[SEQUENTIAL_AHEAD];
+        for (unsigned i = 0; i < SEQUENTIAL_AHEAD; i++)
+            next[i] = tarn_page_id(tarn_page_file(id), tarn_page_number(id) + 1 + i);
+        tarn_ahead_read(session, next, SEQUENTIAL_AHEAD, true);
+    }
+    return result;
+}
+
+int tarn_fetch_new(struct tarn_session *session, struct tarn_page_id id, unsigned hold,
+                   uint32_t *ret_frame, unsigned *ret_claim)
+{
+    int result = 0;
+    for (;;) {
+        uint64_t word;
+        uint32_t frame = tarn_table_find(&session->view, id.value, &word);
+        if (frame != TARN_NO_FRAME) {
+            result = pin_found(session, id, frame, word, hold);
+            if (result == 1) {
+                *ret_frame = frame;
+                *ret_claim = UINT32_MAX;
+                return 0;
+            }
+        } else {
+            result = claim_for(session, id, hold, ret_frame, ret_claim);
+            if (result == 0) {
+                memset(tarn_view_frame(&session->view, *ret_frame), 0,
+                       session->view.geometry.page_bytes);
+                tarn_half_store_relaxed(&session->view.descriptors[*ret_frame].hint, HINT_TOUCHED);
+                return 0;
+            }
+        }
+        if (result < 0 && result != -EAGAIN)
+            return result;
+    }
+}
+
+/* A hit that is timed, one in SAMPLE_EVERY. */
+static int pin_sampled(struct tarn_session *session, struct tarn_page_id id, unsigned hints,
+                       struct tarn_pin *ret_pin)
+{
+    uint64_t misses = tarn_load_relaxed(&session->shared->counter[COUNTER_MISSES]);
+    uint64_t joins = tarn_load_relaxed(&session->shared->counter[COUNTER_JOINS]);
+    session->sample = UINT32_MAX;
+    uint64_t begun = tarn_now_ns();
+    int result = tarn_pin(session, id, hints, ret_pin);
+    if (result == 0 && misses == tarn_load_relaxed(&session->shared->counter[COUNTER_MISSES]) &&
+        joins == tarn_load_relaxed(&session->shared->counter[COUNTER_JOINS]))
+        tarn_latency_add(session, LATENCY_HIT, tarn_now_ns() - begun);
+    session->sample = SAMPLE_EVERY;
+    return result;
+}
+
+static int pin_slowly(struct tarn_session *session, struct tarn_page_id id, unsigned hints,
+                      struct tarn_pin *ret_pin)
+{
+    int hold = tarn_hold_take(session);
+    if (hold < 0)
+        return hold;
+    uint32_t frame;
+    int result = tarn_fetch(session, id, hints, (unsigned)hold, &frame);
+    if (result < 0) {
+        session->free_holds |= UINT64_C(1) << hold;
+        return result;
+    }
+    *ret_pin = (struct tarn_pin){tarn_view_frame(&session->view, frame), frame, (uint32_t)hold};
+    return 0;
+}
+
+int tarn_pin(struct tarn_session *session, struct tarn_page_id id, unsigned hints,
+             struct tarn_pin *ret_pin)
+{
+    if (__builtin_expect(session->refusal != 0, 0))
+        return tarn_session_refuse(session);
+    if (__builtin_expect(--session->sample == 0, 0))
+        return pin_sampled(session, id, hints, ret_pin);
+    uint64_t word;
+    uint32_t frame = tarn_table_find(&session->view, id.value, &word);
+    unsigned hold =
+        session->free_holds == 0 ? UINT32_MAX : (unsigned)__builtin_ctzll(session->free_holds);
+    if (__builtin_expect(frame == TARN_NO_FRAME || frame_word_state(word) != FRAME_VALID ||
+                             hold >= session->holds_marked,
+                         0) ||
+        !pin_valid(session, frame, word, hold))
+        return pin_slowly(session, id, hints, ret_pin);
+    session->free_holds &= session->free_holds - 1;
+    touch(&session->view.descriptors[frame], hints);
+    count_hit(session, id);
+    ret_pin->data = tarn_view_frame(&session->view, frame);
+    ret_pin->frame = frame;
+    ret_pin->hold = hold;
+    return 0;
+}
+
+static int unpin_refused(struct tarn_session *session, struct tarn_pin pin)
+{
+    if (pin.hold < TARN_HOLDS_MAX && pin.frame < session->view.geometry.frame_count &&
+        tarn_half_load_relaxed(session->hold[pin.hold]) == (hold_of(pin.frame) | HOLD_SHARED))
+        return tarn_fail(session, -EBUSY, "frame %u is latched through this pin: unlatch it first",
+                         pin.frame);
+    return tarn_fail(session, -EINVAL,
+                     "hold %u of frame %u is not a pin of session %u: given back already?",
+                     pin.hold, pin.frame, session->slot);
+}
+
+int tarn_unpin(struct tarn_session *session, struct tarn_pin pin)
+{
+    if (__builtin_expect(session->refusal != 0, 0))
+        return tarn_session_refuse(session);
+    if (__builtin_expect(pin.hold >= TARN_HOLDS_MAX || pin.frame > TARN_FRAME_MAX ||
+                             tarn_half_load_relaxed(session->hold[pin.hold]) !=
+                                 hold_of(pin.frame) ||
+                             session->mtr_holds >> pin.hold & 1,
+                         0))
+        return unpin_refused(session, pin);
+    tarn_hold_give(session, pin.hold);
+    return 0;
+}
+
+/* Stores all holds, then one barrier with the last, then looks at all frame words once more.
+ * Pages that are not there are left for later. Returns how many are pinned. */
+static unsigned pin_present(struct tarn_session *session, const struct tarn_page_id *ids,
+                            unsigned count, unsigned hints, struct tarn_pin *pins, uint64_t *words)
+{
+    unsigned last = UINT32_MAX;
+    for (unsigned i = 0; i < count; i++) {
+        uint32_t frame = tarn_table_find(&session->view, ids[i].value, &words[i]);
+        pins[i].frame = frame;
+        if (frame == TARN_NO_FRAME || frame_word_state(words[i]) != FRAME_VALID) {
+            pins[i].frame = TARN_NO_FRAME;
+            continue;
+        }
+        tarn_half_store_relaxed(session->hold[pins[i].hold], hold_of(frame));
+        last = i;
+    }
+    if (last == UINT32_MAX)
+        return 0;
+    order_hold_before_frame_word(session->hold[pins[last].hold], hold_of(pins[last].frame));
+    unsigned pinned = 0;
+    for (unsigned i = 0; i < count; i++) {
+        uint32_t frame = pins[i].frame;
+        if (frame == TARN_NO_FRAME)
+            continue;
+        struct tarn_descriptor *descriptor = &session->view.descriptors[frame];
+        if (tarn_load_acquire(&descriptor->frame_word) != words[i]) {
+            tarn_half_store_release(session->hold[pins[i].hold], 0);
+            pins[i].frame = TARN_NO_FRAME;
+            continue;
+        }
+        touch(descriptor, hints);
+        pins[i].data = tarn_view_frame(&session->view, frame);
+        pinned++;
+    }
+    if (pinned != 0) {
+        tarn_counter(session, COUNTER_HITS, pinned);
+        tarn_half_count(&session->shared->file_hits[tarn_page_file(ids[0]) % TARN_FILE_CELLS],
+                        pinned);
+    }
+    return pinned;
+}
+
+/* Those that were not there: read together, then pinned one by one. */
+static int pin_missing(struct tarn_session *session, const struct tarn_page_id *ids, unsigned count,
+                       unsigned hints, struct tarn_pin *pins)
+{
+    struct tarn_page_id missing[TARN_HOLDS_MAX];
+    unsigned missing_count = 0;
+    for (unsigned i = 0; i < count; i++)
+        if (pins[i].frame == TARN_NO_FRAME)
+            missing[missing_count++] = ids[i];
+    unsigned batched =
+        missing_count < 2 ? 0 : tarn_ahead_read(session, missing, missing_count, false);
+    hints &= ~(unsigned)TARN_HINT_SEQUENTIAL;
+    for (unsigned i = 0; i < count; i++) {
+        if (pins[i].frame != TARN_NO_FRAME)
+            continue;
+        unsigned batch_hint = batched > 0 ? TARN_HINT_BATCHED : 0;
+        int result = tarn_fetch(session, ids[i], hints | batch_hint, pins[i].hold, &pins[i].frame);
+        batched -= batched > 0;
+        if (result < 0) {
+            pins[i].frame = TARN_NO_FRAME;
+            return result;
+        }
+        pins[i].data = tarn_view_frame(&session->view, pins[i].frame);
+    }
+    return 0;
+}
+
+int tarn_pin_many(struct tarn_session *session, const struct tarn_page_id *ids, unsigned count,
+                  unsigned hints, struct tarn_pin *ret_pins)
+{
+    if (session->refusal != 0)
+        return tarn_session_refuse(session);
+    if (count < 1 || count > TARN_HOLDS_MAX)
+        return tarn_fail(session, -EINVAL, "%u pages: pin_many takes 1 to %u", count,
+                         TARN_HOLDS_MAX);
+    unsigned free_count = (unsigned)__builtin_popcountll(session->free_holds);
+    if (free_count < count)
+        return tarn_fail(session, -EMFILE, "%u more pins: session %u has %u of %u already", count,
+                         session->slot, TARN_HOLDS_MAX - free_count, TARN_HOLDS_MAX);
+    struct tarn_pin pins[TARN_HOLDS_MAX];
+    uint64_t words[TARN_HOLDS_MAX];
+    for (unsigned i = 0; i < count; i++)
+        pins[i].hold = (uint32_t)tarn_hold_take(session);
+    int result = 0;
+    if (pin_present(session, ids, count, hints, pins, words) < count)
+        result = pin_missing(session, ids, count, hints, pins);
+    if (result < 0) {
+        for (unsigned i = 0; i < count; i++)
+            tarn_hold_give(session, pins[i].hold);
+        return result;
+    }
+    memcpy(ret_pins, pins, count * sizeof *pins);
+    return 0;
+}
+
+int tarn_unpin_many(struct tarn_session *session, const struct tarn_pin *pins, unsigned count)
+{
+    int result = 0;
+    for (unsigned i = 0; i < count; i++) {
+        int one = tarn_unpin(session, pins[i]);
+        if (result == 0)
+            result = one;
+    }
+    return result;
+}
+
+int tarn_prefetch(struct tarn_session *session, const struct tarn_page_id *ids, unsigned count)
+{
+    if (session->refusal != 0)
+        return tarn_session_refuse(session);
+    if (ids == NULL && count != 0)
+        return tarn_fail(session, -EINVAL, "prefetch: no page ids");
+    int result = tarn_session_check_life(session);
+    return result < 0 ? result : (int)tarn_ahead_read(session, ids, count, true);
+}

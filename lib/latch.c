@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+/* Latches and optimistic reads. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "lib/internal.h"
+
+#define OPTIMISTIC_TRIES 4
+
+/* A pin of this session: its hold's present value, or 0 with a message. */
+static uint32_t held_value(struct tarn_session *session, struct tarn_pin pin)
+{
+    uint32_t value = 0;
+    if (pin.hold < TARN_HOLDS_MAX && pin.frame < session->view.geometry.frame_count)
+        value = tarn_half_load_relaxed(session->hold[pin.hold]);
+    if (value != 0 && (value & ~HOLD_SHARED) == hold_of(pin.frame))
+        return value;
+    tarn_fail(session, -EINVAL,
+              "hold %u of frame %u is not a pin of session %u: given back already?", pin.hold,
+              pin.frame, session->slot);
+    return 0;
+}
+
+static int wait_for_exclusive(struct tarn_wait *wait, struct tarn_descriptor *descriptor,
+                              uint64_t seen)
+{
+    return tarn_wait_round(wait, &descriptor->latch_word, seen, LATCH_WAITERS,
+                           latch_word_owner(seen));
+}
+
+int tarn_latch_shared(struct tarn_session *session, struct tarn_pin pin, int32_t wait_ms)
+{
+    if (session->refusal != 0)
+        return tarn_session_refuse(session);
+    uint32_t value = held_value(session, pin);
+    if (value == 0 || wait_ms < -1)
+        return -EINVAL;
+    struct tarn_descriptor *descriptor = &session->view.descriptors[pin.frame];
+    tarn_half *hold = session->hold[pin.hold];
+    struct tarn_wait wait = {.session = NULL};
+    int result = 0;
+    if ((value & HOLD_SHARED) != 0)
+        return tarn_fail(session, -EALREADY, "frame %u is latched shared through this pin already",
+                         pin.frame);
+    for (;;) {
+        uint64_t seen = tarn_load_acquire(&descriptor->latch_word);
+        if (latch_word_owner(seen) == 0) {
+            order_shared_before_latch_word(hold);
+            if ((tarn_load_acquire(&descriptor->sticky_word) & session->sticky_bit) == 0)
+                tarn_or_full(&descriptor->sticky_word, session->sticky_bit);
+            if (tarn_load_acquire(&descriptor->latch_word) == seen)
+                break;
+            tarn_half_store_release(hold, value); /* retract, and wait with the pin alone */
+            continue;
+        }
+        if (latch_word_owner(seen) == session->slot) {
+            result =
+                tarn_fail(session, -EALREADY,
+                          "this mini-transaction holds frame %u exclusively already", pin.frame);
+            break;
+        }
+        if (wait.session == NULL)
+            tarn_wait_begin(&wait, session, WAIT_SHARED, pin.frame, wait_ms);
+        result = wait_for_exclusive(&wait, descriptor, seen);
+        if (result < 0)
+            break;
+    }
+    if (wait.session != NULL)
+        tarn_wait_end(&wait, LATENCY_SHARED);
+    if (result == 0)
+        tarn_counter(session, COUNTER_LATCHES_SHARED, 1);
+    return result;
+}
+
+int tarn_unlatch_shared(struct tarn_session *session, struct tarn_pin pin)
+{
+    if (session->refusal != 0)
+        return tarn_session_refuse(session);
+    uint32_t value = held_value(session, pin);
+    if (value == 0)
+        return -EINVAL;
+    if ((value & HOLD_SHARED) == 0)
+        return tarn_fail(session, -EINVAL, "no latch is held on frame %u through this pin",
+                         pin.frame);
+    tarn_half_store_release(session->hold[pin.hold], hold_of(pin.frame)); /* pairs: "hold" */
+    return 0;
+}
+
+/* A session other than mine that holds the frame shared; 0: none. Only groups whose sticky bit is
+ * set have to be searched. */
+static unsigned find_sharer(struct tarn_session *session, uint32_t frame, uint64_t sticky)
+{
+    const struct tarn_view *view = &session->view;
+    unsigned group_slots = view->geometry.group_slots;
+    for (; sticky != 0; sticky &= sticky - 1) {
+        unsigned first = (unsigned)__builtin_ctzll(sticky) * group_slots + 1;
+        for (unsigned slot = first; slot < first + group_slots && slot <= view->slot_max; slot++)
+            if (slot != session->slot && tarn_slot_shares(view, slot, frame))
+                return slot;
+    }
+    return 0;
+}
+
+/* Waits until the shared holders have gone; new ones see the latch word and retract. */
+static int drain(struct tarn_session *session, uint32_t frame, int64_t wait_ms)
+{
+    tarn_word *sticky_word = &session->view.descriptors[frame].sticky_word;
+    uint64_t sticky = tarn_load_acquire(sticky_word);
+    if (sticky == 0)
+        return 0;
+    unsigned sharer = find_sharer(session, frame, sticky);
+    int result = 0;
+    if (sharer != 0) {
+        struct tarn_wait wait;
+        tarn_wait_begin(&wait, session, WAIT_DRAIN, frame, wait_ms);
+        while (result == 0 && sharer != 0) {
+            result = tarn_wait_round(&wait, NULL, 0, 0, sharer);
+            sharer = find_sharer(session, frame, sticky);
+        }
+        if (sharer == 0)
+            result = 0;
+        tarn_wait_end(&wait, -1);
+    }
+    if (result == 0)
+        tarn_store_relaxed(sticky_word, 0);
+    return result;
+}
+
+void tarn_latch_release(tarn_word *latch_word, unsigned owner)
+{
+    for (;;) { /* bounded: only waiters set their bit meanwhile */
+        uint64_t seen = tarn_load_acquire(latch_word);
+        if (latch_word_owner(seen) != owner)
+            return;
+        if (!tarn_cas_full(latch_word, seen, latch_word_released(seen)))
+            continue;
+        if (seen & LATCH_WAITERS)
+            tarn_wake(latch_word);
+        return;
+    }
+}
+
+int tarn_latch_exclusive(struct tarn_session *session, uint32_t frame, uint64_t expected,
+                         int64_t wait_ms)
+{
+    tarn_word *latch_word = &session->view.descriptors[frame].latch_word;
+    struct tarn_wait wait = {.session = NULL};
+    int result = 0;
+    for (;;) {
+        uint64_t seen = tarn_load_acquire(latch_word);
+        if (expected != 0 && seen != expected)
+            result = -EAGAIN;
+        else if (latch_word_owner(seen) == 0) {
+            if (order_latch_before_holds(latch_word, seen, session->slot))
+                break;
+            continue;
+        } else {
+            if (wait.session == NULL)
+                tarn_wait_begin(&wait, session, WAIT_EXCLUSIVE, frame, wait_ms);
+            result =
+                tarn_wait_round(&wait, latch_word, seen, LATCH_WAITERS, latch_word_owner(seen));
+        }
+        if (result < 0)
+            break;
+    }
+    if (wait.session != NULL)
+        tarn_wait_end(&wait, LATENCY_EXCLUSIVE);
+    if (result == 0) {
+        result = drain(session, frame, wait_ms);
+        if (result < 0)
+            tarn_latch_release(latch_word, session->slot);
+    }
+    if (result == 0)
+        tarn_counter(session, COUNTER_LATCHES_EXCLUSIVE, 1);
+    return result;
+}
+
+/* One look: 1: the token is good; 0: not now, *ret_frame and *ret_latch say why. */
+static int look(struct tarn_session *session, struct tarn_page_id id,
+                struct tarn_optimistic *ret_optimistic, uint32_t *ret_frame, uint64_t *ret_latch)
+{
+    uint64_t word;
+    uint32_t frame = tarn_table_find(&session->view, id.value, &word);
+    *ret_frame = frame;
+    if (frame == TARN_NO_FRAME || frame_word_state(word) != FRAME_VALID) {
+        *ret_frame = TARN_NO_FRAME;
+        return 0;
+    }
+    struct tarn_descriptor *descriptor = &session->view.descriptors[frame];
+    uint64_t latch = tarn_load_acquire(&descriptor->latch_word);
+    *ret_latch = latch;
+    /* The frame word once more: the version was read while the frame was this page's, so a later
+     * use of the frame for another page has another version. */
+    if (latch_word_owner(latch) != 0 || tarn_load_acquire(&descriptor->frame_word) != word)
+        return 0;
+    ret_optimistic->data = tarn_view_frame(&session->view, frame);
+    ret_optimistic->version = latch;
+    ret_optimistic->id = id;
+    ret_optimistic->frame = frame;
+    ret_optimistic->reserved = 0;
+    if (tarn_half_load_relaxed(&descriptor->hint) == HINT_COLD)
+        tarn_half_store_relaxed(&descriptor->hint, HINT_TOUCHED);
+    return 1;
+}
+
+/* The page is not there, or is being changed: fetches it, waits for its holder. */
+static int begin_slowly(struct tarn_session *session, struct tarn_page_id id,
+                        struct tarn_optimistic *ret_optimistic)
+{
+    struct tarn_wait wait = {.session = NULL};
+    int result = 0;
+    while (result == 0) {
+        uint32_t frame;
+        uint64_t latch = 0;
+        if (look(session, id, ret_optimistic, &frame, &latch))
+            break;
+        if (frame == TARN_NO_FRAME) {
+            int hold = tarn_hold_take(session);
+            if (hold < 0) {
+                result = hold;
+                break;
+            }
+            result = tarn_fetch(session, id, TARN_HINT_NONE, (unsigned)hold, &frame);
+            tarn_hold_give(session, (unsigned)hold);
+        } else if (latch_word_owner(latch) == session->slot) {
+            result = tarn_fail(session, -EALREADY,
+                               "this mini-transaction holds page %" PRIu64 " of file %u already",
+                               tarn_page_number(id), tarn_page_file(id));
+        } else if (latch_word_owner(latch) != 0) {
+            if (wait.session == NULL)
+                tarn_wait_begin(&wait, session, WAIT_SHARED, frame, session->wait_ms);
+            result = wait_for_exclusive(&wait, &session->view.descriptors[frame], latch);
+        }
+    }
+    if (wait.session != NULL)
+        tarn_wait_end(&wait, LATENCY_SHARED);
+    return result;
+}
+
+int tarn_optimistic_begin(struct tarn_session *session, struct tarn_page_id id,
+                          struct tarn_optimistic *ret_optimistic)
+{
+    if (__builtin_expect(session->refusal != 0, 0))
+        return tarn_session_refuse(session);
+    uint32_t frame;
+    uint64_t latch;
+    tarn_counter(session, COUNTER_OPTIMISTIC, 1);
+    if (__builtin_expect(look(session, id, ret_optimistic, &frame, &latch), 1))
+        return 0;
+    return begin_slowly(session, id, ret_optimistic);
+}
+
+int tarn_optimistic_valid(struct tarn_session *session, const struct tarn_optimistic *optimistic)
+{
+    if (__builtin_expect(session->refusal != 0, 0))
+        return tarn_session_refuse(session);
+    if (__builtin_expect(optimistic->frame >= session->view.geometry.frame_count, 0))
+        return 0;
+    tarn_fence_load_load();
+    const struct tarn_descriptor *descriptor = &session->view.descriptors[optimistic->frame];
+    if (__builtin_expect(tarn_load_relaxed(&descriptor->latch_word) == optimistic->version, 1))
+        return 1;
+    tarn_counter(session, COUNTER_OPTIMISTIC_FAILED, 1);
+    return 0;
+}
+
+__attribute__((no_sanitize("thread"), noinline)) void tarn_racy_copy(void *to, const void *from,
+                                                                     size_t bytes)
+{
+    /* Not memcpy: ThreadSanitizer intercepts that wherever it is called from. */
+    uint8_t *target = to;
+    const uint8_t *source = from;
+    size_t at = 0;
+    for (; at + sizeof(uint64_t) <= bytes; at += sizeof(uint64_t)) {
+        uint64_t piece;
+        __builtin_memcpy(&piece, source + at, sizeof piece);
+        __builtin_memcpy(target + at, &piece, sizeof piece);
+    }
+    for (; at < bytes; at++)
+        target[at] = source[at];
+}
+
+/* Under a shared latch, after the optimistic tries have failed. */
+static int copy_latched(struct tarn_session *session, struct tarn_page_id id, uint32_t offset,
+                        uint32_t bytes, void *ret_bytes)
+{
+    struct tarn_pin pin;
+    int result = tarn_pin(session, id, TARN_HINT_NONE, &pin);
+    if (result < 0)
+        return result;
+    result = tarn_latch_shared(session, pin, session->wait_ms);
+    if (result == 0) {
+        memcpy(ret_bytes, (const uint8_t *)pin.data + offset, bytes);
+        tarn_unlatch_shared(session, pin);
+    }
+    tarn_unpin(session, pin);
+    return result;
+}
+
+int tarn_page_copy(struct tarn_session *session, struct tarn_page_id id, uint32_t offset,
+                   uint32_t bytes, void *ret_bytes)
+{
+    if (session->refusal != 0)
+        return tarn_session_refuse(session);
+    uint32_t page_bytes = session->view.geometry.page_bytes;
+    if (offset > page_bytes || bytes > page_bytes - offset || (ret_bytes == NULL && bytes != 0))
+        return tarn_fail(session, -EINVAL, "copy of bytes %u to %" PRIu64 " of a page of %u bytes",
+                         offset, (uint64_t)offset + bytes, page_bytes);
+    for (int i = 0; i < OPTIMISTIC_TRIES; i++) {
+        struct tarn_optimistic optimistic;
+        int result = tarn_optimistic_begin(session, id, &optimistic);
+        if (result < 0)
+            return result;
+        tarn_racy_copy(ret_bytes, (const uint8_t *)optimistic.data + offset, bytes);
+        if (tarn_optimistic_valid(session, &optimistic))
+            return 0;
+    }
+    return copy_latched(session, id, offset, bytes, ret_bytes);
+}
