@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/check.h"
 #include "tools/tool.h"
 
 /* Opens and checks everything that can be known before mapping. */
@@ -108,30 +109,10 @@ bool segment_dead(void *context, unsigned slot)
     return segment->live && tarn_dead_by_kernel(&segment->pool, slot);
 }
 
-/* The letter that /proc/PID/stat has for the slot's process; 0: not to be known. */
-static char process_state(const struct segment *segment, unsigned slot)
-{
-    const struct tarn_slot *shared = tarn_view_slot(&segment->pool.view, slot);
-    char path[64], text[512];
-    if (!segment->live || segment->pool.pid_namespace == 0 ||
-        tarn_load_relaxed(&shared->pid_namespace) != segment->pool.pid_namespace)
-        return 0;
-    snprintf(path, sizeof path, "/proc/%" PRIu64 "/stat", tarn_load_relaxed(&shared->pid));
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t bytes = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (fd >= 0)
-        close(fd);
-    if (bytes <= 0)
-        return 0;
-    text[bytes] = 0;
-    const char *after_name = strrchr(text, ')');
-    return after_name != NULL && after_name[1] == ' ' ? after_name[2] : 0;
-}
-
 bool segment_stopped(void *context, unsigned slot)
 {
-    char state = process_state(context, slot);
-    return state == 'T' || state == 't';
+    const struct segment *segment = context;
+    return segment->live && tarn_stopped_by_kernel(&segment->pool, slot);
 }
 
 const char *segment_process(struct segment *segment, unsigned slot)
@@ -140,8 +121,11 @@ const char *segment_process(struct segment *segment, unsigned slot)
         return "copied";
     if (segment_dead(segment, slot))
         return "dead";
-    char state = process_state(segment, slot);
-    return state == 0 ? "unknown" : state == 'T' || state == 't' ? "stopped" : "running";
+    uint64_t namespace =
+        tarn_load_relaxed(&tarn_view_slot(&segment->pool.view, slot)->pid_namespace);
+    if (segment->pool.pid_namespace == 0 || namespace != segment->pool.pid_namespace)
+        return "unknown";
+    return segment_stopped(segment, slot) ? "stopped" : "running";
 }
 
 /* The newest time that some slot names. */

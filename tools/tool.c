@@ -265,9 +265,30 @@ void tool_json_bool(struct json_object *object, const char *key, bool value)
     add(object, key, json_object_new_boolean(value));
 }
 
+/* Length of the UTF-8 character that begins here; 0: none does. */
+static size_t character_bytes(const unsigned char *text)
+{
+    size_t length = text[0] < 0x80 ? 1 : text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
+    if (text[0] >= 0x80 && (text[0] < 0xc2 || text[0] > 0xf4))
+        return 0;
+    for (size_t i = 1; i < length; i++)
+        if ((text[i] & 0xc0) != 0x80)
+            return 0;
+    return length;
+}
+
+/* Names and paths are other people's bytes, and JSON is UTF-8: what is not becomes '?'. */
 void tool_json_text(struct json_object *object, const char *key, const char *value)
 {
-    add(object, key, json_object_new_string(value));
+    char *text = strdup(value);
+    for (char *c = text; c != NULL && *c != 0;) {
+        size_t length = character_bytes((const unsigned char *)c);
+        if (length == 0)
+            *c = '?';
+        c += length == 0 ? 1 : length;
+    }
+    add(object, key, text == NULL ? NULL : json_object_new_string(text));
+    free(text);
 }
 
 void tool_json_print(struct json_object *object, const char *key, const char *format, ...)
