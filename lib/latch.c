@@ -197,7 +197,7 @@ static int look(struct tarn_session *session, struct tarn_page_id id,
     ret_optimistic->version = latch;
     ret_optimistic->id = id;
     ret_optimistic->frame = frame;
-    ret_optimistic->reserved = 0;
+    ret_optimistic->generation = (uint32_t)frame_word_generation(word);
     if (tarn_half_load_relaxed(&descriptor->hint) == HINT_COLD)
         tarn_half_store_relaxed(&descriptor->hint, HINT_TOUCHED);
     return 1;
@@ -250,15 +250,22 @@ int tarn_optimistic_begin(struct tarn_session *session, struct tarn_page_id id,
     return begin_slowly(session, id, ret_optimistic);
 }
 
+/* The version says that the frame has not changed; the generation that the page has not left it:
+ * while the frame is FREE its version stands still, and the page may be changed in another one. */
 int tarn_optimistic_valid(struct tarn_session *session, const struct tarn_optimistic *optimistic)
 {
-    if (__builtin_expect(session->refusal != 0, 0))
-        return tarn_session_refuse(session);
+    if (__builtin_expect(session->refusal != 0, 0)) {
+        tarn_session_refuse(session);
+        return 0;
+    }
     if (__builtin_expect(optimistic->frame >= session->view.geometry.frame_count, 0))
         return 0;
     tarn_fence_load_load();
     const struct tarn_descriptor *descriptor = &session->view.descriptors[optimistic->frame];
-    if (__builtin_expect(tarn_load_relaxed(&descriptor->latch_word) == optimistic->version, 1))
+    uint64_t word = tarn_load_relaxed(&descriptor->frame_word);
+    if (__builtin_expect(tarn_load_relaxed(&descriptor->latch_word) == optimistic->version &&
+                             (uint32_t)frame_word_generation(word) == optimistic->generation,
+                         1))
         return 1;
     tarn_counter(session, COUNTER_OPTIMISTIC_FAILED, 1);
     return 0;
