@@ -282,10 +282,10 @@ static void print_pending(struct rows *rows)
             bool number = json_object_is_type(value, json_type_int) ||
                           json_object_is_type(value, json_type_double);
             int width = column < 24 ? (int)rows->width[column] : 0;
-            printf(number ? "%*s  " : "%-*s  ", width, key);
-            column++;
+            bool last = ++column == (unsigned)json_object_object_length(rows->pending[0]);
+            printf(number ? "%*s%s" : "%-*s%s", last && !number ? 0 : width, key,
+                   last ? "\n" : "  ");
         }
-        putchar('\n');
     }
     for (unsigned i = 0; i < rows->pending_count; i++) {
         print_cells(rows, rows->pending[i]);

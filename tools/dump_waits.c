@@ -176,7 +176,7 @@ static struct json_object *blockers_of(struct dump *dump, unsigned slot)
     return blockers;
 }
 
-/* The slots from a waiter on, each waiting for the next; where several are in the way, the first. */
+/* The slots from a waiter on, each waiting for the next: the first of those in the way. */
 static struct json_object *chain_of(const struct tarn_view *view, unsigned slot)
 {
     struct json_object *chain = json_object_new_array();
