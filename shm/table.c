@@ -49,12 +49,12 @@ static void set_more(const struct tarn_view *view, uint32_t bucket)
     }
 }
 
-/* The word for the page in one bucket that is not live, its own place first; NULL: none. */
-static tarn_word *place_in(const struct tarn_view *view, uint32_t bucket, uint64_t page_id,
+/* A word of one bucket that is not live, the page's own place first; NULL: none. */
+static tarn_word *place_in(const struct tarn_view *view, uint32_t bucket, uint32_t place,
                            uint64_t *ret_seen)
 {
     for (uint32_t i = 0; i < TARN_BUCKET_WORDS; i++) {
-        tarn_word *word = &view->buckets[bucket].entry[(page_id + i) & 7];
+        tarn_word *word = &view->buckets[bucket].entry[(place + i) & 7];
         uint64_t seen = tarn_load_acquire(word);
         if (!tarn_entry_live(view, seen)) {
             *ret_seen = seen;
@@ -78,7 +78,7 @@ uint32_t tarn_table_insert(const struct tarn_view *view, uint64_t page_id, uint3
         uint32_t bucket = bucket_after(view, home.bucket, probe);
         for (;;) {
             uint64_t seen;
-            tarn_word *word = place_in(view, bucket, page_id, &seen);
+            tarn_word *word = place_in(view, bucket, home.place, &seen);
             if (word == NULL)
                 break;
             if (probe > 0)
@@ -90,7 +90,7 @@ uint32_t tarn_table_insert(const struct tarn_view *view, uint64_t page_id, uint3
         }
     }
     uint32_t victim_bucket = bucket_after(view, home.bucket, (uint32_t)(page_id >> 3) & 7);
-    uint64_t victim = tarn_load_acquire(&view->buckets[victim_bucket].entry[page_id & 7]);
+    uint64_t victim = tarn_load_acquire(&view->buckets[victim_bucket].entry[home.place]);
     *ret_victim = entry_frame_plus_one(victim) - 1;
     return TARN_TABLE_FULL;
 }

@@ -16,17 +16,21 @@
 
 struct tarn_home {
     uint32_t bucket;
+    uint32_t place; /* in the bucket, where the page stands unless it is taken */
     uint32_t tag;
 };
 
 static inline struct tarn_home tarn_home_of(const struct tarn_view *view, uint64_t page_id)
 {
-    /* Fibonacci hashing (Knuth) of what the eight neighbours have in common. */
+    /* Fibonacci hashing (Knuth) of what the eight neighbours have in common. Its high bits spread
+     * the homes of a run of pages evenly, far better than chance would, so that a run that fits in
+     * the pool has its home buckets to itself. The place is turned by home: pages eight apart would
+     * all want the same one. */
     uint64_t hash = (page_id >> 3) * UINT64_C(0x9e3779b97f4a7c15);
-    hash ^= hash >> 32;
     return (struct tarn_home){
-        .bucket = (uint32_t)((hash & UINT32_MAX) * view->geometry.bucket_count >> 32),
-        .tag = (uint32_t)((hash >> 56) << 3 | (page_id & 7)),
+        .bucket = (uint32_t)((hash >> 32) * view->geometry.bucket_count >> 32),
+        .place = (uint32_t)(page_id + (hash >> 16)) & 7,
+        .tag = (uint32_t)((hash >> 24 & 0xff) << 3 | (page_id & 7)),
     };
 }
 
@@ -60,7 +64,7 @@ static inline uint32_t tarn_table_find(const struct tarn_view *view, uint64_t pa
 {
     struct tarn_home home = tarn_home_of(view, page_id);
     /* Its own place first: there it stands unless its home is shared. */
-    uint64_t entry = tarn_load_acquire(&view->buckets[home.bucket].entry[page_id & 7]);
+    uint64_t entry = tarn_load_acquire(&view->buckets[home.bucket].entry[home.place]);
     if (entry_tag(entry) == home.tag && tarn_entry_is_page(view, entry, page_id, ret_frame_word))
         return entry_frame_plus_one(entry) - 1;
     return tarn_table_search(view, page_id, ret_frame_word);
