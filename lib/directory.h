@@ -3,6 +3,8 @@
 #ifndef TARN_LIB_DIRECTORY_H
 #define TARN_LIB_DIRECTORY_H
 
+#include <sys/stat.h>
+
 #include "lib/internal.h"
 
 #define TARN_DIRECTORY_OPTIONS "options"
@@ -36,7 +38,8 @@ int tarn_directory_read_options(int directory_fd, struct tarn_directory_options 
 int tarn_directory_write_options(int directory_fd, const struct tarn_directory_options *options,
                                  struct tarn_message *message);
 
-/* records: array of file_count + 1, by id. */
+/* records: array of file_count + 1, by id; the incarnation of records[0] is the newest that was ever
+ * given to a file. */
 int tarn_directory_read_files(int directory_fd, struct tarn_file_record *records,
                               uint32_t file_count, struct tarn_message *message);
 int tarn_directory_write_files(int directory_fd, const struct tarn_file_record *records,
@@ -51,8 +54,34 @@ int tarn_directory_find_file(int directory_fd, uint32_t id, struct tarn_file_rec
 int tarn_record_open(int directory_fd, const struct tarn_file_record *record, int flags,
                      struct tarn_message *message);
 
+/* The name of its file: of a temporary one "tmp.ID.INCARNATION", else the path. TARN_PATH_BYTES. */
+void tarn_record_file_name(const struct tarn_file_record *record, char *ret_name);
+bool tarn_is_temporary_name(const char *name);
+
+/* What tells a file from another of the same path. */
+void tarn_file_identity(const struct stat *status, uint64_t *ret_device, uint64_t *ret_inode);
+
+/* Size of a regular file or block device, or -errno. */
+int64_t tarn_file_bytes(int fd);
+
 /* Whole pages in an open raw file or block device. -EDOM, -errno. */
 int64_t tarn_file_pages(int fd, uint32_t page_bytes, const char *path,
+                        struct tarn_message *message);
+
+/* Takes the fence byte on the very description that is to be written through: it is free once the
+ * last write of an earlier writer has ended, dead or not. Waits for that; -EBUSY after a minute. */
+int tarn_fence_lock(int fd, const char *path, struct tarn_message *message);
+
+/* The pids of those who have the file behind `fd` open by another descriptor than this one, as
+ * text: "12, 34". */
+void tarn_file_users(int fd, char *ret_text, size_t bytes);
+
+/* Files of temporary files that nobody knows any more, and what tarn itself has made. */
+void tarn_directory_remove_temporary(int directory_fd);
+void tarn_directory_remove_files(int directory_fd);
+
+/* Takes DIR/lock exclusively. A descriptor that holds it; -EBUSY: "still attached by PIDs". */
+int tarn_directory_lock(int directory_fd, const char *directory, unsigned mode,
                         struct tarn_message *message);
 
 /* Builds the segment of an existing directory that has none (or one that is out of date or from
@@ -60,5 +89,17 @@ int64_t tarn_file_pages(int fd, uint32_t page_bytes, const char *path,
  * it its name. Takes DIR/lock exclusively meanwhile: -EBUSY: "still attached by PIDs". */
 int tarn_segment_build(const char *directory, const char *name, const char *shm_directory,
                        struct tarn_message *message);
+
+/* The same under a lock that the caller has. directory: absolute. */
+int tarn_segment_build_locked(int directory_fd, const char *directory, const char *name,
+                              const char *shm_directory, struct tarn_message *message);
+
+/* The FIFO that wakes the writer, beside the segment. */
+int tarn_wake_fifo_make(const char *segment_path, unsigned mode);
+
+/* Removes the names of a pool that has ended: segment, FIFO, and what tarn made in the directory.
+ * data: the data files inside the directory too, and the directory if it is empty then. */
+int tarn_pool_remove(const char *segment_path, const char *directory, bool data,
+                     struct tarn_message *message);
 
 #endif

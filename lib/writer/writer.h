@@ -33,4 +33,8 @@ void tarn_writer_stop(struct tarn_writer *writer);
 
 void tarn_writer_close(struct tarn_writer *writer);
 
+/* All that a forked child may do: closes what the child got, so that it keeps neither the parent's
+ * ring nor the fences of its files alive. */
+void tarn_writer_close_in_child(struct tarn_writer *writer);
+
 #endif

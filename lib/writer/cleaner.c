@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/* The cleaner: keeps some frames FREE and the dirty ones below a mark, so that sessions need not
+ * evict. It works when it is called (a session found few frames, or changed many pages; a batch of
+ * its own has ended) and sleeps otherwise.
+ */
+#include <stdlib.h>
+
+#include "lib/writer/state.h"
+
+#define RESERVE_MAX   512u
+#define EVICT_BATCH   64u
+#define EVICT_LOOKS   1024u
+#define CLEAN_PAGES   1024u                      /* in one background batch, at most */
+#define SAMPLES_MAX   16384u                     /* descriptors that an estimate looks at */
+#define COUNT_WAIT_NS ((uint64_t)10 * NS_PER_MS) /* between two estimates */
+
+void writer_cleaner_init(struct tarn_writer *writer)
+{
+    uint32_t frames = writer->view->geometry.frame_count;
+    uint32_t few = frames / 16 < 4 ? frames / 16 : 4;
+    uint32_t low = frames / 64 > few ? frames / 64 : few;
+    writer->reserve_low = low < RESERVE_MAX ? low : RESERVE_MAX;
+    writer->reserve_high = 2 * writer->reserve_low;
+    writer->dirty_high = frames / 3;
+    writer->cleaning = true;
+}
+
+/* FREE frames as the bitmap and then the frames themselves say; not counted beyond `enough`. */
+static uint32_t count_free(const struct tarn_writer *writer, uint32_t enough)
+{
+    const struct tarn_view *view = writer->view;
+    uint32_t free = 0;
+    for (uint32_t frame = 0; frame < view->geometry.frame_count && free < enough; frame += 64) {
+        uint64_t bits = tarn_load_relaxed(&view->bitmap[frame / 64]);
+        for (; bits != 0 && free < enough; bits &= bits - 1) {
+            uint32_t one = frame + (uint32_t)__builtin_ctzll(bits);
+            if (one < view->geometry.frame_count &&
+                frame_word_state(tarn_load_relaxed(&view->descriptors[one].frame_word)) ==
+                    FRAME_FREE)
+                free++;
+        }
+    }
+    return free;
+}
+
+/* Dirty frames; of a large pool an estimate from evenly spread ones. */
+static uint64_t count_dirty(const struct tarn_writer *writer)
+{
+    const struct tarn_view *view = writer->view;
+    uint32_t frames = view->geometry.frame_count;
+    uint32_t stride = (frames + SAMPLES_MAX - 1) / SAMPLES_MAX;
+    uint64_t dirty = 0;
+    for (uint32_t frame = writer->clean_hand % stride; frame < frames; frame += stride)
+        dirty += dirty_word_dirty(tarn_load_relaxed(&view->descriptors[frame].dirty_word));
+    return dirty * stride;
+}
+
+/* A dirty page that can be made clean now. */
+static bool worth_cleaning(const struct tarn_writer *writer, uint32_t frame,
+                           struct flush_entry *ret_entry)
+{
+    const struct tarn_descriptor *descriptor = &writer->view->descriptors[frame];
+    if (!dirty_word_dirty(tarn_load_relaxed(&descriptor->dirty_word)) ||
+        latch_word_owner(tarn_load_relaxed(&descriptor->latch_word)) != 0 ||
+        !writer_entry_of(writer, frame, ret_entry))
+        return false;
+    const struct data_file *file = &writer->files[page_id_file(ret_entry->page_id)];
+    return file->fd >= 0 && file->background_ns <= writer->now_ns && file->op.state == OP_NONE;
+}
+
+/* Fills `entries` with dirty pages from the hand on: first those with a cold hint, then any. */
+static uint32_t choose(struct tarn_writer *writer, struct flush_entry *entries, uint32_t room)
+{
+    const struct tarn_view *view = writer->view;
+    uint32_t frames = view->geometry.frame_count;
+    uint32_t looks = frames / 4 > CLEAN_PAGES ? frames / 4 : frames;
+    uint32_t count = 0, looked = 0;
+    for (; looked < looks && count < room; looked++) {
+        uint32_t frame = (uint32_t)(((uint64_t)writer->clean_hand + looked) % frames);
+        if (tarn_half_load_relaxed(&view->descriptors[frame].hint) == HINT_COLD &&
+            worth_cleaning(writer, frame, &entries[count]))
+            count++;
+    }
+    uint32_t cold = count;
+    for (uint32_t i = 0; i < looks && cold < room / 4 && count < room; i++) {
+        uint32_t frame = (uint32_t)(((uint64_t)writer->clean_hand + i) % frames);
+        if (tarn_half_load_relaxed(&view->descriptors[frame].hint) != HINT_COLD &&
+            worth_cleaning(writer, frame, &entries[count]))
+            count++;
+    }
+    writer->clean_hand = (uint32_t)(((uint64_t)writer->clean_hand + looked) % frames);
+    return count;
+}
+
+/* Starts to write some of what is dirty. False: nothing can be written. */
+static bool clean_some(struct tarn_writer *writer)
+{
+    uint32_t frames = writer->view->geometry.frame_count;
+    uint32_t room = frames / 8 < CLEAN_PAGES ? frames / 8 : CLEAN_PAGES;
+    struct flush_entry *entries = calloc(room, sizeof *entries);
+    uint32_t count = 0;
+    /* A quarter at a time, until something is found or all have been seen. */
+    for (unsigned i = 0; entries != NULL && i < 4 && count == 0; i++)
+        count = choose(writer, entries, room);
+    if (count == 0) {
+        free(entries);
+        return false;
+    }
+    struct flush_batch *batch = writer_batch_of(writer, entries, count);
+    if (batch != NULL)
+        batch->background = true;
+    writer->background = batch;
+    return batch != NULL;
+}
+
+/* Below the low mark until the high one is reached. True: eviction alone does not get there. */
+static bool fill_reserve(struct tarn_writer *writer)
+{
+    uint32_t frames = writer->view->geometry.frame_count;
+    uint32_t free = count_free(writer, writer->reserve_high);
+    if (free >= (writer->filling ? writer->reserve_high : writer->reserve_low)) {
+        writer->filling = false;
+        return false;
+    }
+    if (!writer->filling)
+        writer->looked = 0;
+    writer->filling = true;
+    uint32_t want = writer->reserve_high - free;
+    if (want > EVICT_BATCH)
+        want = EVICT_BATCH;
+    uint32_t freed = tarn_frames_evict(writer->session, want, EVICT_LOOKS);
+    if (freed > 0)
+        tarn_frames_freed(writer->pool);
+    writer->looked = freed > want / 2 ? 0 : writer->looked + EVICT_LOOKS;
+    /* Four times around wears every access hint down; what is left is dirty or in use. */
+    writer->cleaning = writer->looked < 4 * (uint64_t)frames;
+    return writer->looked >= frames;
+}
+
+/* Above the high mark until a quarter of the frames, at most, is dirty. */
+static bool too_dirty(struct tarn_writer *writer)
+{
+    if (writer->now_ns - writer->dirty_counted_ns < COUNT_WAIT_NS)
+        return writer->draining;
+    writer->dirty_counted_ns = writer->now_ns;
+    uint64_t dirty = count_dirty(writer);
+    uint32_t low = writer->view->geometry.frame_count / 4;
+    writer->draining = dirty > (writer->draining ? low : writer->dirty_high);
+    return writer->draining;
+}
+
+void writer_clean(struct tarn_writer *writer)
+{
+    bool called = writer->cleaning;
+    writer->cleaning = false;
+    if (!called || writer_failed(writer) || writer->stopping)
+        return;
+    bool wants_frames = fill_reserve(writer);
+    bool wants_clean = too_dirty(writer);
+    bool began = (wants_frames || wants_clean) && writer->background == NULL && clean_some(writer);
+    /* The end of the batch calls again, or a session. If there is nothing to write and nothing to
+     * evict, everything is in use. */
+    if (!began && writer->background == NULL && !writer->cleaning)
+        writer->filling = writer->draining = false;
+}

@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: MIT */
+/* Writes and syncs. At most one write of a page is in flight; a page is clean only after a sync
+ * that began after its write had completed.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/writer/state.h"
+
+/* Chunks that the cleaner may always have, so that foreground does not starve it, and the share
+ * that it may have at most. */
+#define BACKGROUND_SHARE_MIN 8
+#define BACKGROUND_SHARE_MAX 2
+
+#define BUSY_WAIT_NS_MIN (NS_PER_MS / 4)
+#define BUSY_WAIT_NS_MAX (16 * NS_PER_MS)
+
+bool writer_failed(const struct tarn_writer *writer)
+{
+    return tarn_load_relaxed(&writer->view->control->failed) != 0;
+}
+
+/* Durability has ended for good: nothing is written any more, nothing acknowledged. */
+static void fail_for_good(struct tarn_writer *writer, int error)
+{
+    tarn_store_release(&writer->view->control->failed, (uint64_t)-error);
+    writer_batches_fail(writer, -ENOTRECOVERABLE);
+    writer->background = NULL;
+}
+
+/* A page beyond the end of its file is never written. */
+static bool is_inside_file(const struct tarn_writer *writer, uint64_t page_id)
+{
+    const struct tarn_file_entry *file = &writer->view->files[page_id_file(page_id)];
+    return file_word_state(tarn_load_relaxed(&file->word)) == FILE_OPEN &&
+           page_id_number(page_id) < tarn_load_relaxed(&file->page_count);
+}
+
+static struct frame_state *state_of(struct tarn_writer *writer, uint32_t frame, uint64_t generation)
+{
+    struct frame_state *state = &writer->frames[frame];
+    if (state->generation != generation && !state->in_flight) {
+        state->generation = generation;
+        state->written = state->alone = false;
+    }
+    return state;
+}
+
+/* An image is on disk and not synced: entries that it serves need no write. */
+static void image_written(struct tarn_writer *writer, const struct staged_page *page)
+{
+    uint64_t mark = dirty_word_mark(page->dirty_word);
+    struct frame_state *state = state_of(writer, page->frame, page->generation);
+    if (state->generation == page->generation) {
+        state->written = true;
+        state->written_mark = mark;
+    }
+    for (struct flush_entry *entry = state->entries; entry != NULL; entry = entry->next)
+        if (entry->state == ENTRY_NEEDED && entry->generation == page->generation &&
+            entry->mark <= mark) {
+            entry->state = ENTRY_WRITTEN;
+            entry->batch->needed--;
+        }
+}
+
+/* Returns whether the page is clean now. */
+static bool image_durable(struct tarn_writer *writer, const struct staged_page *page)
+{
+    uint64_t mark = dirty_word_mark(page->dirty_word);
+    struct frame_state *state = state_of(writer, page->frame, page->generation);
+    if (state->generation == page->generation && state->written_mark <= mark)
+        state->written = false;
+    for (struct flush_entry *entry = state->entries, *next; entry != NULL; entry = next) {
+        next = entry->next;
+        if (entry->generation == page->generation && entry->mark <= mark)
+            writer_entry_done(writer, entry);
+    }
+    /* If the page has changed since the copy, its mark has, and it stays dirty. */
+    return page->clears && tarn_cas_full(&writer->view->descriptors[page->frame].dirty_word,
+                                         page->dirty_word, dirty_word_cleaned(page->dirty_word));
+}
+
+/* An image is not on disk after all: those who need it have it written again. */
+static void image_lost(struct tarn_writer *writer, const struct staged_page *page)
+{
+    struct frame_state *state = state_of(writer, page->frame, page->generation);
+    if (state->generation == page->generation)
+        state->written = false;
+    for (struct flush_entry *entry = state->entries; entry != NULL; entry = entry->next) {
+        if (entry->generation != page->generation)
+            continue;
+        if (entry->state == ENTRY_WRITTEN) {
+            entry->state = ENTRY_NEEDED;
+            entry->batch->needed++;
+            entry->batch->sync_asked = false;
+        }
+        writer_entry_queue(entry);
+    }
+}
+
+static void image_failed(struct tarn_writer *writer, const struct staged_page *page, int error)
+{
+    uint64_t mark = dirty_word_mark(page->dirty_word);
+    struct flush_entry *entry = writer->frames[page->frame].entries;
+    for (struct flush_entry *next; entry != NULL; entry = next) {
+        next = entry->next;
+        if (entry->state != ENTRY_NEEDED || entry->generation != page->generation ||
+            entry->mark > mark)
+            continue;
+        if (entry->batch->error == 0)
+            entry->batch->error = error;
+        writer_entry_done(writer, entry);
+    }
+}
+
+/* Writes. */
+
+static void start_write(struct tarn_writer *writer, struct chunk *chunk)
+{
+    uint64_t offset = chunk->number << writer->view->page_shift;
+    size_t bytes = (size_t)chunk->page_count << writer->view->page_shift;
+    uint32_t index = (uint32_t)(chunk - writer->chunks);
+    chunk->in_flight = true;
+    chunk->epoch = writer->files[chunk->file].epoch;
+    for (uint32_t i = 0; i < chunk->page_count; i++) {
+        struct frame_state *state = &writer->frames[chunk->page[i].frame];
+        state->in_flight = true;
+        state->flight_mark = dirty_word_mark(chunk->page[i].dirty_word);
+    }
+    int result =
+        tarn_io_write(writer->io, chunk->file, chunk->data, bytes, offset, io_id(ID_WRITE, index));
+    if (result < 0)
+        writer_write_completed(writer, index, result);
+}
+
+/* Foreground may take all chunks but those that the cleaner is sure of; the cleaner these, and more
+ * while few are in use. */
+static bool may_take_chunk(const struct tarn_writer *writer, const struct flush_batch *batch)
+{
+    unsigned sure = writer->chunk_count / BACKGROUND_SHARE_MIN;
+    unsigned free = writer->free_chunk_count;
+    if (batch->background)
+        return free > 0 && (writer->background_chunks < sure ||
+                            free > writer->chunk_count / BACKGROUND_SHARE_MAX);
+    bool wanted = writer->background != NULL && writer->background->queue_count > 0 &&
+                  writer->background_chunks < sure;
+    return free > (wanted ? sure - writer->background_chunks : 0);
+}
+
+static struct chunk *take_chunk(struct tarn_writer *writer, const struct flush_entry *entry)
+{
+    struct chunk *chunk = &writer->chunks[writer->free_chunks[--writer->free_chunk_count]];
+    chunk->file = page_id_file(entry->page_id);
+    chunk->number = page_id_number(entry->page_id);
+    chunk->page_count = 0;
+    chunk->background = entry->batch->background;
+    writer->background_chunks += chunk->background;
+    return chunk;
+}
+
+static void give_chunk(struct tarn_writer *writer, struct chunk *chunk)
+{
+    chunk->in_flight = false;
+    writer->background_chunks -= chunk->background;
+    writer->free_chunks[writer->free_chunk_count++] = (unsigned)(chunk - writer->chunks);
+}
+
+static bool goes_on(const struct tarn_writer *writer, const struct chunk *chunk,
+                    const struct flush_entry *entry)
+{
+    return chunk->file == page_id_file(entry->page_id) &&
+           chunk->number + chunk->page_count == page_id_number(entry->page_id) &&
+           chunk->page_count < writer->chunk_pages_max && !writer->frames[entry->frame].alone &&
+           !writer->frames[chunk->page[0].frame].alone;
+}
+
+enum step {
+    STEP_STAGE, /* copy it now */
+    STEP_LATER, /* an older image is in flight, or the file's end is not decided */
+    STEP_NONE,  /* nothing to do, or somebody does it */
+};
+
+static enum step next_step(struct tarn_writer *writer, struct flush_entry *entry)
+{
+    if (entry->state != ENTRY_NEEDED)
+        return STEP_NONE;
+    const struct data_file *file = &writer->files[page_id_file(entry->page_id)];
+    if (file->fd < 0 && file->error != 0)
+        entry->batch->error = file->error;
+    else if (!is_inside_file(writer, entry->page_id) && file->op.state == OP_HOLDERS)
+        return STEP_LATER;
+    if (file->fd < 0 || !is_inside_file(writer, entry->page_id)) {
+        writer_entry_done(writer, entry);
+        return STEP_NONE;
+    }
+    struct frame_state *state = state_of(writer, entry->frame, entry->generation);
+    if (!state->in_flight)
+        return STEP_STAGE;
+    return state->generation == entry->generation && state->flight_mark >= entry->mark ? STEP_NONE
+                                                                                       : STEP_LATER;
+}
+
+/* Adds the page to the chunk. False: it was not added. */
+static bool stage_entry(struct tarn_writer *writer, struct flush_entry *entry, struct chunk *chunk)
+{
+    uint8_t *image = chunk->data + ((size_t)chunk->page_count << writer->view->page_shift);
+    switch (writer_stage(writer, entry->frame, entry->generation, image,
+                         &chunk->page[chunk->page_count])) {
+    case STAGE_DONE:
+        /* Twice in one chunk would be two in flight. */
+        writer->frames[entry->frame].in_flight = true;
+        writer->frames[entry->frame].flight_mark =
+            dirty_word_mark(chunk->page[chunk->page_count].dirty_word);
+        chunk->page_count++;
+        return true;
+    case STAGE_BUSY:
+        writer->busy_pages = true;
+        writer_entry_queue(entry);
+        return false;
+    case STAGE_CLEAN:
+    case STAGE_GONE:
+        break;
+    }
+    writer_entry_done(writer, entry);
+    return false;
+}
+
+static void end_chunk(struct tarn_writer *writer, struct chunk *chunk)
+{
+    if (chunk != NULL && chunk->page_count > 0)
+        start_write(writer, chunk);
+    else if (chunk != NULL)
+        give_chunk(writer, chunk);
+}
+
+/* Goes once through the queue of a batch, as far as there are chunks. */
+static void write_batch(struct tarn_writer *writer, struct flush_batch *batch)
+{
+    struct chunk *chunk = NULL;
+    for (uint32_t rounds = batch->queue_count; rounds > 0; rounds--) {
+        struct flush_entry *entry = &batch->entries[batch->queue[batch->queue_first]];
+        enum step step = next_step(writer, entry);
+        if (step == STEP_STAGE && chunk != NULL && !goes_on(writer, chunk, entry)) {
+            end_chunk(writer, chunk);
+            chunk = NULL;
+        }
+        if (step == STEP_STAGE && chunk == NULL) {
+            if (!may_take_chunk(writer, batch))
+                break;
+            chunk = take_chunk(writer, entry);
+        }
+        batch->queue_first =
+            batch->queue_first + 1 < batch->entry_count ? batch->queue_first + 1 : 0;
+        batch->queue_count--;
+        entry->queued = false;
+        if (step == STEP_STAGE && !stage_entry(writer, entry, chunk) && chunk->page_count == 0) {
+            give_chunk(writer, chunk);
+            chunk = NULL;
+        } else if (step == STEP_LATER) {
+            writer_entry_queue(entry);
+        }
+    }
+    end_chunk(writer, chunk);
+}
+
+static bool list_add(struct staged_list *list, const struct staged_page *page)
+{
+    if (list->count == list->room) {
+        uint32_t room = list->room == 0 ? 64 : list->room * 2;
+        struct staged_page *larger = realloc(list->pages, room * sizeof *larger);
+        if (larger == NULL)
+            return false;
+        list->pages = larger;
+        list->room = room;
+    }
+    list->pages[list->count++] = *page;
+    return true;
+}
+
+/* The cleaner leaves a file with errors alone for a while, longer each time. */
+static void back_off(struct tarn_writer *writer, struct data_file *file)
+{
+    unsigned shift = file->write_failures < 7 ? file->write_failures : 7;
+    file->write_failures++;
+    file->background_ns = writer->now_ns + ((uint64_t)100 * NS_PER_MS << shift);
+}
+
+static void page_completed(struct tarn_writer *writer, struct chunk *chunk, uint32_t i, int error)
+{
+    struct staged_page *page = &chunk->page[i];
+    struct data_file *file = &writer->files[chunk->file];
+    struct frame_state *state = &writer->frames[page->frame];
+    state->in_flight = false;
+    /* One bad page must not hide that its neighbours are good. */
+    bool again = (error != 0 && chunk->page_count > 1) || chunk->epoch != file->epoch;
+    state->alone = error != 0 && chunk->page_count > 1;
+    if (error == 0 && !again && !list_add(&file->written, page))
+        error = -ENOMEM;
+    if (again)
+        image_lost(writer, page);
+    else if (error != 0)
+        image_failed(writer, page, error);
+    else
+        image_written(writer, page);
+}
+
+/* A temporary file promises nothing across a restart, so its pages need no sync. */
+static void temporary_durable(struct tarn_writer *writer, struct data_file *file)
+{
+    bool cleaned = false;
+    for (uint32_t i = 0; i < file->written.count; i++)
+        cleaned |= image_durable(writer, &file->written.pages[i]);
+    file->written.count = 0;
+    if (cleaned)
+        tarn_frames_freed(writer->pool);
+}
+
+void writer_write_completed(struct tarn_writer *writer, uint32_t index, int64_t result)
+{
+    struct chunk *chunk = &writer->chunks[index];
+    struct data_file *file = &writer->files[chunk->file];
+    struct tarn_file_entry *entry = &writer->view->files[chunk->file];
+    int64_t bytes = (int64_t)chunk->page_count << writer->view->page_shift;
+    int error = result == bytes ? 0 : result < 0 ? (int)result : -EIO;
+    if (error == 0) {
+        tarn_counter(writer->session, COUNTER_WRITES, 1);
+        tarn_counter(writer->session, COUNTER_PAGES_WRITTEN, chunk->page_count);
+        tarn_fetch_add_full(&entry->writes, chunk->page_count);
+        file->write_failures = 0;
+    } else {
+        tarn_counter(writer->session, COUNTER_WRITE_ERRORS, 1);
+        tarn_fetch_add_full(&entry->errors, 1);
+        back_off(writer, file);
+    }
+    for (uint32_t i = 0; i < chunk->page_count; i++)
+        page_completed(writer, chunk, i, error);
+    if (file->temporary)
+        temporary_durable(writer, file);
+    give_chunk(writer, chunk);
+}
+
+bool writer_writes_beyond(const struct tarn_writer *writer, uint32_t file, uint64_t count)
+{
+    for (unsigned i = 0; i < writer->chunk_count; i++) {
+        const struct chunk *chunk = &writer->chunks[i];
+        if (chunk->in_flight && chunk->file == file && chunk->number + chunk->page_count > count)
+            return true;
+    }
+    return false;
+}
+
+/* Syncs. */
+
+static void start_sync(struct tarn_writer *writer, uint32_t id)
+{
+    struct data_file *file = &writer->files[id];
+    if (file->written.count == 0) {
+        file->sync_wanted = false;
+        return;
+    }
+    if (writer->syncs_in_flight == SYNCS_MAX / 2 ||
+        tarn_io_sync(writer->io, id, io_id(ID_SYNC, id)) < 0)
+        return;
+    struct staged_list list = file->syncing;
+    file->syncing = file->written;
+    file->written = list;
+    file->written.count = 0;
+    file->sync_wanted = false;
+    file->sync_in_flight = true;
+    writer->syncs_in_flight++;
+}
+
+void writer_sync_failed(struct tarn_writer *writer, uint32_t id, int error)
+{
+    struct data_file *file = &writer->files[id];
+    tarn_fetch_add_full(&writer->view->files[id].errors, 1);
+    tarn_counter(writer->session, COUNTER_WRITE_ERRORS, 1);
+    back_off(writer, file);
+    /* The kernel may have marked them clean: all of them are written again. */
+    file->epoch++;
+    for (uint32_t i = 0; i < file->syncing.count; i++)
+        image_lost(writer, &file->syncing.pages[i]);
+    for (uint32_t i = 0; i < file->written.count; i++)
+        image_lost(writer, &file->written.pages[i]);
+    file->syncing.count = file->written.count = 0;
+    if (++file->sync_failures >= 2)
+        fail_for_good(writer, error);
+}
+
+void writer_sync_completed(struct tarn_writer *writer, uint32_t id, int64_t result)
+{
+    struct data_file *file = &writer->files[id];
+    file->sync_in_flight = false;
+    writer->syncs_in_flight--;
+    if (result < 0) {
+        writer_sync_failed(writer, id, (int)result);
+        return;
+    }
+    tarn_counter(writer->session, COUNTER_SYNCS, 1);
+    tarn_fetch_add_full(&writer->view->files[id].syncs, 1);
+    file->sync_failures = 0;
+    if (writer_failed(writer))
+        file->syncing.count = 0;
+    bool cleaned = false;
+    for (uint32_t i = 0; i < file->syncing.count; i++)
+        cleaned |= image_durable(writer, &file->syncing.pages[i]);
+    file->syncing.count = 0;
+    if (cleaned)
+        tarn_frames_freed(writer->pool);
+}
+
+/* All its pages are written: what is left waits for syncs. */
+static void ask_for_syncs(struct tarn_writer *writer, struct flush_batch *batch)
+{
+    batch->sync_asked = true;
+    for (uint32_t i = 0; i < batch->entry_count; i++)
+        if (batch->entries[i].state == ENTRY_WRITTEN)
+            writer->files[page_id_file(batch->entries[i].page_id)].sync_wanted = true;
+}
+
+void writer_flush(struct tarn_writer *writer)
+{
+    bool was_busy = writer->busy_pages;
+    writer->busy_pages = false;
+    for (int background = 0; background <= 1; background++)
+        for (struct flush_batch *batch = writer->batches; batch != NULL; batch = batch->next)
+            if (batch->background == (background == 1) && !writer_failed(writer))
+                write_batch(writer, batch);
+    for (struct flush_batch *batch = writer->batches; batch != NULL; batch = batch->next)
+        if (batch->needed == 0 && batch->left > 0 && !batch->sync_asked)
+            ask_for_syncs(writer, batch);
+    for (uint32_t id = 1; id <= writer->file_last; id++)
+        if (writer->files[id].sync_wanted && !writer->files[id].sync_in_flight &&
+            !writer_failed(writer))
+            start_sync(writer, id);
+    for (struct flush_batch *batch = writer->batches, *next; batch != NULL; batch = next) {
+        next = batch->next;
+        if (batch->left == 0)
+            writer_batch_close(writer, batch);
+    }
+    /* Looks again soon at first, then less often. */
+    if (!writer->busy_pages)
+        writer->busy_wait_ns = 0;
+    else if (!was_busy || writer->busy_wait_ns == 0)
+        writer->busy_wait_ns = BUSY_WAIT_NS_MIN;
+    else if (writer->busy_wait_ns < BUSY_WAIT_NS_MAX)
+        writer->busy_wait_ns *= 2;
+}

@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: MIT */
+/* Files that grow, shrink and go.
+ *
+ * The count of pages in the segment is the truth about where a file ends; what lies beyond it on
+ * disk is garbage, which an extension cuts off first. So an operation that a killed writer has
+ * left half done needs no record: its successor throws the pages beyond the count away and answers
+ * the request, which still stands, once more.
+ */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "lib/writer/state.h"
+#include "shm/holds.h"
+
+static void end_op(struct tarn_writer *writer, uint32_t id, int result)
+{
+    struct file_op *op = &writer->files[id].op;
+    if (op->slot != 0)
+        writer_answer(writer, op->slot, op->asked, result);
+    free(op->frames);
+    free(op->page_ids);
+    *op = (struct file_op){.state = OP_NONE};
+    writer->look = true; /* for requests that waited for this one */
+}
+
+static void answer_holder(struct tarn_writer *writer, const struct file_op *op, unsigned holder)
+{
+    if (op->slot != 0)
+        tarn_store_relaxed(&tarn_view_slot(writer->view, op->slot)->request.answer_slot, holder);
+}
+
+/* Frames of the file at and beyond the count. One scan finds them all: who enters a page after
+ * the count was lowered reads the count again, and gives the frame back. */
+static int collect_frames(struct tarn_writer *writer, uint32_t id, struct file_op *op)
+{
+    const struct tarn_view *view = writer->view;
+    uint32_t room = 0;
+    for (uint32_t frame = 0; frame < view->geometry.frame_count; frame++) {
+        const struct tarn_descriptor *descriptor = &view->descriptors[frame];
+        uint64_t page_id = tarn_load_acquire(&descriptor->page_id), word;
+        if (page_id_file(page_id) != id || page_id_number(page_id) < op->count ||
+            tarn_table_find(view, page_id, &word) != frame)
+            continue;
+        if (op->frame_count == room) {
+            room = room == 0 ? 64 : room * 2;
+            uint32_t *frames = realloc(op->frames, room * sizeof *frames);
+            if (frames != NULL)
+                op->frames = frames;
+            uint64_t *page_ids = realloc(op->page_ids, room * sizeof *page_ids);
+            if (page_ids != NULL)
+                op->page_ids = page_ids;
+            if (frames == NULL || page_ids == NULL)
+                return -ENOMEM;
+        }
+        op->frames[op->frame_count] = frame;
+        op->page_ids[op->frame_count++] = page_id;
+    }
+    return 0;
+}
+
+/* Lowers the count, or marks the file as dropped: nobody brings pages beyond in from now on. */
+static void publish_end(struct tarn_writer *writer, uint32_t id, struct file_op *op)
+{
+    struct tarn_file_entry *entry = file_entry(writer, id);
+    if (op->kind == ASK_FILE_DROP) {
+        uint64_t word = tarn_load_relaxed(&entry->word);
+        order_page_count_before_frames(&entry->word, word, (word & ~UINT64_C(3)) | FILE_DROPPED);
+    } else {
+        order_page_count_before_frames(&entry->page_count, op->count_before, op->count);
+    }
+}
+
+static void take_end_back(struct tarn_writer *writer, uint32_t id, struct file_op *op)
+{
+    struct tarn_file_entry *entry = file_entry(writer, id);
+    if (op->kind == ASK_FILE_DROP) {
+        uint64_t word = tarn_load_relaxed(&entry->word);
+        tarn_cas_full(&entry->word, word, (word & ~UINT64_C(3)) | FILE_OPEN);
+    } else {
+        tarn_cas_full(&entry->page_count, op->count, op->count_before);
+    }
+}
+
+static void begin_cut(struct tarn_writer *writer, uint32_t id, enum file_op_state state)
+{
+    struct file_op *op = &writer->files[id].op;
+    publish_end(writer, id, op);
+    int result = collect_frames(writer, id, op);
+    op->state = state;
+    if (result < 0) {
+        take_end_back(writer, id, op);
+        end_op(writer, id, result);
+    }
+}
+
+/* The slot that holds one of the frames, or 0. Nothing is changed: until nobody does, the
+ * operation can still be given up as if it had never been asked for. */
+static unsigned find_holder(struct tarn_writer *writer, const struct file_op *op)
+{
+    const struct tarn_view *view = writer->view;
+    for (uint32_t i = 0; i < op->frame_count; i++) {
+        uint64_t word;
+        if (tarn_table_find(view, op->page_ids[i], &word) == op->frames[i] &&
+            frame_word_state(word) == FRAME_CLAIMED)
+            return frame_word_owner(word);
+        unsigned holder = tarn_frame_holder(view, op->frames[i]);
+        if (holder != 0 &&
+            tarn_load_acquire(&view->descriptors[op->frames[i]].page_id) == op->page_ids[i])
+            return holder;
+    }
+    return 0;
+}
+
+/* Throws pages away; those that somebody holds stay on the list. Returns a holder, or 0. */
+static unsigned discard_frames(struct tarn_writer *writer, struct file_op *op)
+{
+    unsigned holder = 0;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < op->frame_count; i++) {
+        unsigned one = 0;
+        if (tarn_frame_discard(writer->session, op->frames[i], op->page_ids[i], &one) == 0)
+            continue;
+        holder = one;
+        op->frames[kept] = op->frames[i];
+        op->page_ids[kept++] = op->page_ids[i];
+    }
+    if (kept < op->frame_count)
+        tarn_frames_freed(writer->pool);
+    op->frame_count = kept;
+    return holder;
+}
+
+/* The table first: a crash in between leaves a file that the pool does not know. */
+static int finish_drop(struct tarn_writer *writer, uint32_t id)
+{
+    struct data_file *file = &writer->files[id];
+    struct tarn_file_record record = writer->records[id];
+    char name[TARN_PATH_BYTES];
+    tarn_record_file_name(&record, name);
+    writer->records[id] = (struct tarn_file_record){0};
+    int result = writer_table_write(writer);
+    if (result < 0) {
+        writer->records[id] = record;
+        return result;
+    }
+    writer_batches_forget_file(writer, id);
+    writer_file_close(writer, id);
+    if (file->op.unlink || record.kind == FILE_TEMPORARY)
+        unlinkat(writer->pool->directory_fd, name, 0);
+    tarn_store_release(&file_entry(writer, id)->page_count, 0);
+    return 0;
+}
+
+static int set_size(struct tarn_writer *writer, uint32_t id, uint64_t count)
+{
+    struct data_file *file = &writer->files[id];
+    if (file->block)
+        return 0;
+    return ftruncate(file->fd, (off_t)(count << writer->view->page_shift)) == 0 ? 0 : -errno;
+}
+
+/* A size is durable like a page: after a sync. */
+static void begin_op_sync(struct tarn_writer *writer, uint32_t id)
+{
+    struct data_file *file = &writer->files[id];
+    if (file->temporary) {
+        writer_op_sync_completed(writer, id, 0);
+        return;
+    }
+    file->op.state = OP_SYNC;
+    int result = tarn_io_sync(writer->io, id, io_id(ID_OP_SYNC, id));
+    if (result < 0)
+        writer_op_sync_completed(writer, id, result);
+}
+
+void writer_op_sync_completed(struct tarn_writer *writer, uint32_t id, int64_t result)
+{
+    struct file_op *op = &writer->files[id].op;
+    if (result < 0)
+        writer_sync_failed(writer, id, (int)result);
+    else if (op->kind == ASK_FILE_EXTEND)
+        tarn_store_release(&file_entry(writer, id)->page_count, op->count); /* pairs: "file" */
+    end_op(writer, id, (int)result);
+}
+
+/* All pages are out: the file itself. */
+static void finish_cut(struct tarn_writer *writer, uint32_t id)
+{
+    struct file_op *op = &writer->files[id].op;
+    if (op->kind == ASK_FILE_DROP) {
+        end_op(writer, id, finish_drop(writer, id));
+        return;
+    }
+    int result = set_size(writer, id, op->count);
+    if (result < 0)
+        end_op(writer, id, result);
+    else
+        begin_op_sync(writer, id);
+}
+
+/* The request has been withdrawn, or its session is gone. */
+static bool is_withdrawn(const struct tarn_writer *writer, const struct file_op *op)
+{
+    return op->slot == 0 ||
+           tarn_load_acquire(&tarn_view_slot(writer->view, op->slot)->request.word) != op->asked;
+}
+
+static void work_on(struct tarn_writer *writer, uint32_t id)
+{
+    struct data_file *file = &writer->files[id];
+    struct file_op *op = &file->op;
+    bool all = op->kind == ASK_FILE_DROP;
+    if (op->state == OP_SYNC || writer_writes_beyond(writer, id, all ? 0 : op->count) ||
+        (all && file->sync_in_flight))
+        return;
+    unsigned holder = 0;
+    if (op->state == OP_HOLDERS) {
+        holder = find_holder(writer, op);
+        if (holder != 0 && (writer->now_ns >= op->deadline_ns || is_withdrawn(writer, op))) {
+            take_end_back(writer, id, op);
+            answer_holder(writer, op, holder);
+            end_op(writer, id, -EBUSY);
+            return;
+        }
+        if (holder == 0)
+            op->state = OP_DISCARD;
+    }
+    if (op->state == OP_DISCARD) {
+        /* Whoever pins one now came too late; he is waited for, since some are gone already. */
+        holder = discard_frames(writer, op);
+        if (op->frame_count == 0)
+            finish_cut(writer, id);
+    }
+    if (holder != 0 && holder <= writer->view->slot_max)
+        tarn_reap(writer->pool, holder, writer->session);
+}
+
+bool writer_files_work(struct tarn_writer *writer)
+{
+    bool waits = false;
+    for (uint32_t id = 1; id <= writer->file_last; id++)
+        if (writer->files[id].op.state != OP_NONE) {
+            work_on(writer, id);
+            enum file_op_state state = writer->files[id].op.state;
+            waits |= state == OP_HOLDERS || state == OP_DISCARD;
+        }
+    return waits;
+}
+
+bool writer_files_busy(const struct tarn_writer *writer)
+{
+    for (uint32_t id = 1; id <= writer->file_last; id++)
+        if (writer->files[id].op.state == OP_SYNC)
+            return true;
+    return false;
+}
+
+/* Those on whom nothing depends yet are taken back, the rest is left to the next writer. */
+void writer_files_stop(struct tarn_writer *writer)
+{
+    for (uint32_t id = 1; id <= writer->file_last; id++) {
+        struct file_op *op = &writer->files[id].op;
+        if (op->state == OP_HOLDERS)
+            take_end_back(writer, id, op);
+        if (op->state == OP_HOLDERS || op->state == OP_DISCARD) {
+            op->slot = 0;
+            end_op(writer, id, 0);
+        }
+    }
+}
+
+static bool has_pages_beyond(const struct tarn_writer *writer, uint32_t id)
+{
+    const struct tarn_view *view = writer->view;
+    uint64_t count = tarn_load_acquire(&file_entry(writer, id)->page_count);
+    for (uint32_t frame = 0; frame < view->geometry.frame_count; frame++) {
+        uint64_t page_id = tarn_load_relaxed(&view->descriptors[frame].page_id), word;
+        if (page_id_file(page_id) == id && page_id_number(page_id) >= count &&
+            tarn_table_find(view, page_id, &word) == frame)
+            return true;
+    }
+    return false;
+}
+
+void writer_files_resume(struct tarn_writer *writer)
+{
+    for (uint32_t id = 1; id <= writer->file_last; id++) {
+        struct data_file *file = &writer->files[id];
+        uint64_t word = tarn_load_acquire(&file_entry(writer, id)->word);
+        if (file->fd < 0 || file->op.state != OP_NONE)
+            continue;
+        bool drop = file_word_state(word) == FILE_DROPPED;
+        if (!drop && !has_pages_beyond(writer, id))
+            continue;
+        uint64_t count = drop ? 0 : tarn_load_acquire(&file_entry(writer, id)->page_count);
+        file->op = (struct file_op){.kind = drop ? ASK_FILE_DROP : ASK_FILE_TRUNCATE,
+                                    .count = count,
+                                    .count_before = count};
+        begin_cut(writer, id, OP_DISCARD);
+    }
+}
+
+/* Requests. */
+
+/* Room first, then the count: a page below the count always lies inside the file. */
+static void extend(struct tarn_writer *writer, uint32_t id)
+{
+    struct data_file *file = &writer->files[id];
+    struct file_op *op = &file->op;
+    unsigned shift = writer->view->page_shift;
+    if (op->count <= op->count_before) {
+        end_op(writer, id, 0);
+        return;
+    }
+    if (file->block || op->count > (uint64_t)INT64_MAX >> shift ||
+        op->count > TARN_MASK(TARN_NUMBER_BITS)) {
+        end_op(writer, id, -EFBIG);
+        return;
+    }
+    /* What lies beyond the count is garbage; the new pages are zeros. */
+    int result = set_size(writer, id, op->count_before);
+    off_t offset = (off_t)(op->count_before << shift);
+    off_t bytes = (off_t)((op->count - op->count_before) << shift);
+    if (result == 0 && fallocate(file->fd, 0, offset, bytes) != 0)
+        result = errno == EOPNOTSUPP ? set_size(writer, id, op->count) : -errno;
+    if (result < 0) {
+        set_size(writer, id, op->count_before);
+        end_op(writer, id, result);
+        return;
+    }
+    begin_op_sync(writer, id);
+}
+
+/* The work of a dead writer may be all done but for the answer. */
+static int file_result(struct tarn_writer *writer, uint64_t id, unsigned kind)
+{
+    if (id < 1 || id > writer->view->geometry.file_count)
+        return -ENXIO;
+    struct data_file *file = &writer->files[id];
+    if (kind == ASK_FILE_DROP && file->dropped) {
+        file->dropped = false;
+        return 0;
+    }
+    if (writer->records[id].id == 0)
+        return -ENXIO;
+    return file->fd < 0 ? file->error : 1;
+}
+
+void writer_file_request(struct tarn_writer *writer, unsigned slot, uint64_t asked)
+{
+    const struct tarn_request *request = &tarn_view_slot(writer->view, slot)->request;
+    unsigned kind = (unsigned)tarn_load_relaxed(&request->kind);
+    if (kind == ASK_FILE_OPEN) {
+        writer_file_open(writer, slot, asked);
+        return;
+    }
+    uint64_t id = tarn_load_relaxed(&request->file);
+    uint64_t number = tarn_load_relaxed(&request->number);
+    int64_t wait_ms = (int64_t)tarn_load_relaxed(&request->wait_ms);
+    int result =
+        kind < ASK_FILE_EXTEND || kind > ASK_FILE_DROP ? -EINVAL : file_result(writer, id, kind);
+    if (result <= 0) {
+        writer_answer(writer, slot, asked, result);
+        return;
+    }
+    struct file_op *op = &writer->files[id].op;
+    if (op->state != OP_NONE) {
+        /* One at a time; the end of that one brings another look. */
+        writer->served[slot] = 0;
+        return;
+    }
+    *op = (struct file_op){
+        .state = OP_SYNC,
+        .slot = slot,
+        .asked = asked,
+        .kind = kind,
+        .unlink = tarn_load_relaxed(&request->flags) != 0,
+        .count = kind == ASK_FILE_DROP ? 0 : number,
+        .count_before = tarn_load_relaxed(&file_entry(writer, (uint32_t)id)->page_count),
+        .deadline_ns = wait_ms < 0 ? UINT64_MAX : writer->now_ns + (uint64_t)wait_ms * NS_PER_MS,
+    };
+    if (kind == ASK_FILE_EXTEND)
+        extend(writer, (uint32_t)id);
+    else if (kind == ASK_FILE_TRUNCATE && op->count > op->count_before)
+        end_op(writer, (uint32_t)id, 0);
+    else
+        begin_cut(writer, (uint32_t)id, OP_HOLDERS);
+}

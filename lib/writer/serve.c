@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/* The sessions as the writer sees them: what they ask for, and whether they live. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "lib/writer/state.h"
+
+void writer_answer(struct tarn_writer *writer, unsigned slot, uint64_t asked, int result)
+{
+    tarn_word *word = &tarn_view_slot(writer->view, slot)->request.word;
+    uint64_t done = request_word_of(request_word_serial(asked), result, REQUEST_DONE);
+    if (writer->served[slot] == asked)
+        writer->served[slot] = 0;
+    /* A session that gave up has taken the word back: then nobody waits for this. */
+    if (tarn_cas_full(word, asked, done)) /* pairs: "answer" */
+        tarn_wake(word);
+}
+
+/* Requests. */
+
+/* A batch for everybody who asks for the same, seen before it is collected. */
+static void open_batch(struct tarn_writer *writer, const struct flush_request *requests,
+                       unsigned count, uint64_t number)
+{
+    struct flush_request *copy = malloc(count * sizeof *copy);
+    struct flush_batch *batch =
+        copy == NULL ? NULL : writer_batch_open(writer, requests[0].file, number);
+    if (batch != NULL) {
+        memcpy(copy, requests, count * sizeof *copy);
+        batch->requests = copy;
+        batch->request_count = count;
+        return;
+    }
+    free(copy);
+    for (unsigned i = 0; i < count; i++)
+        writer_answer(writer, requests[i].slot, requests[i].asked, -ENOMEM);
+}
+
+static int by_file(const void *a, const void *b)
+{
+    uint32_t left = ((const struct flush_request *)a)->file;
+    uint32_t right = ((const struct flush_request *)b)->file;
+    return left < right ? -1 : left > right;
+}
+
+/* Flushes of files and of everything: those for the same share a batch. Those that find no room
+ * are seen again when a batch has ended. */
+static void open_wide_batches(struct tarn_writer *writer, struct flush_request *requests,
+                              unsigned count)
+{
+    qsort(requests, count, sizeof *requests, by_file);
+    for (unsigned first = 0, end; first < count; first = end) {
+        for (end = first; end < count && requests[end].file == requests[first].file; end++)
+            if (writer->wide_count == WIDE_BATCHES_MAX)
+                writer->served[requests[end].slot] = 0;
+        if (writer->wide_count < WIDE_BATCHES_MAX)
+            open_batch(writer, &requests[first], end - first, UINT64_MAX);
+    }
+}
+
+static bool file_exists(const struct tarn_writer *writer, uint64_t file)
+{
+    return file >= 1 && file <= writer->view->geometry.file_count &&
+           file_word_state(tarn_load_acquire(&writer->view->files[file].word)) == FILE_OPEN;
+}
+
+/* Takes one request in. True: a flush of a file or of all, to be opened with others. */
+static bool take_request(struct tarn_writer *writer, unsigned slot, uint64_t asked,
+                         struct flush_request *ret_request)
+{
+    const struct tarn_request *request = &tarn_view_slot(writer->view, slot)->request;
+    uint64_t kind = tarn_load_relaxed(&request->kind);
+    uint64_t file = tarn_load_relaxed(&request->file);
+    uint64_t number = tarn_load_relaxed(&request->number);
+    /* Taken back meanwhile: these may be the words of the next request. */
+    if (tarn_load_acquire(&request->word) != asked)
+        return false;
+    if (writer_failed(writer)) {
+        writer_answer(writer, slot, asked, -ENOTRECOVERABLE);
+        return false;
+    }
+    writer->served[slot] = asked;
+    *ret_request = (struct flush_request){.asked = asked, .slot = slot};
+    if (kind == ASK_FLUSH_ALL)
+        return true;
+    if (kind != ASK_FLUSH_PAGE && kind != ASK_FLUSH_FILE) {
+        writer_file_request(writer, slot, asked);
+        return false;
+    }
+    if (!file_exists(writer, file) || number >= TARN_MASK(TARN_NUMBER_BITS)) {
+        writer_answer(writer, slot, asked, -ENXIO);
+        return false;
+    }
+    ret_request->file = (uint32_t)file;
+    if (kind == ASK_FLUSH_PAGE)
+        open_batch(writer, ret_request, 1, number);
+    return kind == ASK_FLUSH_FILE;
+}
+
+/* Processes. */
+
+static bool is_other_process(const struct tarn_writer *writer, const struct tarn_slot *slot)
+{
+    const struct tarn_pool *pool = writer->pool;
+    return tarn_load_relaxed(&slot->pid) != pool->pid || pool->pid_namespace == 0 ||
+           tarn_load_relaxed(&slot->pid_namespace) != pool->pid_namespace;
+}
+
+static struct watch *find_watch(struct tarn_writer *writer, uint64_t pid)
+{
+    struct watch *empty = NULL;
+    for (unsigned i = 0; i < writer->watch_count; i++) {
+        struct watch *watch = &writer->watches[i];
+        if (watch->fd >= 0 && !watch->cancelled && watch->pid == pid)
+            return watch;
+        if (watch->fd < 0 && empty == NULL)
+            empty = watch;
+    }
+    return empty != NULL ? empty : &writer->watches[writer->watch_count++];
+}
+
+/* Has the kernel tell when the session's process ends. */
+static void watch_slot(struct tarn_writer *writer, unsigned slot)
+{
+    struct tarn_pool *pool = writer->pool;
+    const struct tarn_slot *shared = tarn_view_slot(writer->view, slot);
+    if (pool->pid_namespace == 0 ||
+        tarn_load_relaxed(&shared->pid_namespace) != pool->pid_namespace) {
+        writer->timer = true;
+        tarn_reap(pool, slot, writer->session);
+        return;
+    }
+    uint64_t pid = tarn_load_relaxed(&shared->pid);
+    struct watch *watch = find_watch(writer, pid);
+    if (watch->fd >= 0) {
+        watch->seen = true;
+        return;
+    }
+    int fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
+    uint32_t index = (uint32_t)(watch - writer->watches);
+    if (fd >= 0 && tarn_io_poll(writer->io, fd, io_id(ID_PROCESS, index)) == 0)
+        *watch = (struct watch){.pid = pid, .fd = fd, .seen = true};
+    else if (fd >= 0)
+        close(fd);
+    /* It may have ended before it was watched, and its pid be another's. */
+    if (watch->fd < 0)
+        writer->timer = true;
+    tarn_reap(pool, slot, writer->session);
+}
+
+static void forget_unseen_watches(struct tarn_writer *writer)
+{
+    for (unsigned i = 0; i < writer->watch_count; i++) {
+        struct watch *watch = &writer->watches[i];
+        if (watch->fd >= 0 && !watch->seen && !watch->cancelled &&
+            tarn_io_poll_cancel(writer->io, io_id(ID_PROCESS, i)) == 0)
+            watch->cancelled = true;
+        watch->seen = false;
+    }
+}
+
+void writer_process_ended(struct tarn_writer *writer, uint32_t index)
+{
+    struct watch *watch = &writer->watches[index];
+    close(watch->fd);
+    watch->fd = -1;
+    if (watch->cancelled)
+        return;
+    for (unsigned slot = 1; slot <= writer->view->slot_max; slot++) {
+        const struct tarn_slot *shared = tarn_view_slot(writer->view, slot);
+        if (tarn_load_acquire(&shared->state) == SLOT_FREE ||
+            tarn_load_relaxed(&shared->pid) != watch->pid)
+            continue;
+        /* The kernel may not have given up its locks yet: then the next look finds it. */
+        if (tarn_reap(writer->pool, slot, writer->session) == 0)
+            writer->timer = true;
+    }
+}
+
+void writer_watches_close(struct tarn_writer *writer)
+{
+    for (unsigned i = 0; i < writer->watch_count; i++)
+        if (writer->watches[i].fd >= 0)
+            close(writer->watches[i].fd);
+    writer->watch_count = 0;
+}
+
+void writer_look(struct tarn_writer *writer)
+{
+    struct flush_request requests[TARN_SESSION_MAX + TARN_SLOTS_RESERVED];
+    unsigned count = 0;
+    writer->look = false;
+    writer->looked_ns = writer->now_ns;
+    writer->timer = writer->fifo_lost;
+    for (unsigned slot = 1; slot <= writer->view->slot_max; slot++) {
+        const struct tarn_slot *shared = tarn_view_slot(writer->view, slot);
+        if (tarn_load_acquire(&shared->state) == SLOT_FREE) /* pairs: "slot live" */
+            continue;
+        if (is_other_process(writer, shared))
+            watch_slot(writer, slot);
+        uint64_t asked = tarn_load_acquire(&shared->request.word); /* pairs: "request" */
+        if (request_word_state(asked) == REQUEST_ASKED && !writer->stopping &&
+            writer->served[slot] != asked)
+            count += take_request(writer, slot, asked, &requests[count]);
+    }
+    open_wide_batches(writer, requests, count);
+    forget_unseen_watches(writer);
+}

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the writer share: one thread works on all of it.
+ *
+ * A request becomes a batch: the pages that are dirty when it is first seen, each with the mark
+ * that has to become durable. Batches share writes: what is known of a page in flight or written
+ * stands by frame. A page goes from its batch's queue into a chunk of staging memory, with the
+ * chunk to the disk, from there to its file's list of written pages, and with a sync that begins
+ * after that to durable.
+ */
+#ifndef TARN_LIB_WRITER_STATE_H
+#define TARN_LIB_WRITER_STATE_H
+
+#include "lib/directory.h"
+#include "lib/io/io.h"
+#include "lib/writer/writer.h"
+
+#define CHUNK_BYTES_MIN   65536u
+#define CHUNK_PAGES_MAX   16u
+#define STAGING_BYTES_MAX (7u << 20) /* leaves room for the ring below 8 MiB of RLIMIT_MEMLOCK */
+#define SYNCS_MAX         16u        /* in flight beside the chunks */
+#define WIDE_BATCHES_MAX  8u         /* flushes of files and of everything; more wait together */
+
+/* A page in a batch. */
+enum {
+    ENTRY_NEEDED,  /* no image as new as the mark is on disk */
+    ENTRY_WRITTEN, /* one is, and waits for a sync */
+    ENTRY_DONE,    /* durable, or not in the pool any more, or failed */
+};
+
+struct flush_entry {
+    struct flush_entry *next; /* of the same frame, in other batches */
+    struct flush_batch *batch;
+    uint64_t page_id, generation, mark;
+    uint32_t frame;
+    uint8_t state; /* ENTRY_* */
+    bool queued;
+};
+
+/* A flush that somebody waits for. */
+struct flush_request {
+    uint64_t asked; /* the request word */
+    unsigned slot;
+    uint32_t file; /* 0: all */
+};
+
+struct flush_batch {
+    struct flush_batch *next;
+    struct flush_entry *entries; /* by page id */
+    uint32_t *queue;             /* ring of entry indexes that are to be written */
+    uint32_t entry_count, queue_first, queue_count;
+    uint32_t left;                  /* entries that are not DONE */
+    uint32_t needed;                /* entries that are NEEDED */
+    struct flush_request *requests; /* that it answers */
+    unsigned request_count;
+    int error; /* first one of a page in it */
+    bool wide, background, sync_asked;
+};
+
+/* An image of a page, in a chunk or on disk. */
+struct staged_page {
+    uint64_t generation;
+    uint64_t dirty_word; /* as it was before the copy: the image has its mark */
+    uint32_t frame;
+    bool clears; /* false: taken from a shadow, proves nothing about the page in the frame */
+};
+
+struct staged_list {
+    struct staged_page *pages;
+    uint32_t count, room;
+};
+
+struct chunk {
+    uint8_t *data;
+    uint64_t number; /* of the first page */
+    uint64_t epoch;
+    uint32_t file, page_count;
+    bool in_flight, background;
+    struct staged_page page[CHUNK_PAGES_MAX];
+};
+
+struct frame_state {
+    struct flush_entry *entries;
+    uint64_t generation; /* that the marks are about */
+    uint64_t flight_mark, written_mark;
+    bool in_flight, written;
+    bool alone; /* was in a write of many that failed: is written by itself, to find the bad one */
+};
+
+enum file_op_state {
+    OP_NONE,
+    OP_HOLDERS, /* nothing has changed but the count: waits until nobody holds a page */
+    OP_DISCARD, /* pages are being thrown away: no way back */
+    OP_SYNC,    /* the new size is on its way to the device */
+};
+
+/* An extension, truncation or drop at work. */
+struct file_op {
+    enum file_op_state state;
+    unsigned slot; /* 0: nobody waits any more */
+    uint64_t asked;
+    unsigned kind; /* ASK_FILE_* */
+    bool unlink;
+    uint64_t count, count_before;
+    uint64_t deadline_ns;
+    uint32_t *frames; /* that hold pages beyond the count */
+    uint64_t *page_ids;
+    uint32_t frame_count;
+};
+
+struct data_file {
+    int fd;    /* -1: not entered */
+    int error; /* with which it could not be opened */
+    bool block, temporary;
+    bool sync_in_flight, sync_wanted;
+    bool dropped;           /* wholly, by a writer that may not have answered */
+    unsigned sync_failures; /* in a row */
+    unsigned write_failures;
+    uint64_t epoch; /* raised when a sync fails: what is in flight then is written once more */
+    uint64_t background_ns; /* the cleaner leaves the file alone until then */
+    struct staged_list written, syncing;
+    struct file_op op;
+};
+
+/* A process whose end the kernel tells. */
+struct watch {
+    uint64_t pid;
+    int fd; /* -1: place is empty */
+    bool seen, cancelled;
+};
+
+/* Ids of I/O: what completed in the upper half, which one in the lower. */
+enum {
+    ID_WRITE = 1, /* chunk */
+    ID_SYNC,      /* file */
+    ID_OP_SYNC,   /* file */
+    ID_STOP,
+    ID_WAKE,
+    ID_FIFO,    /* the FIFO's name has changed */
+    ID_PROCESS, /* watch */
+};
+
+static inline uint64_t io_id(unsigned what, uint32_t which)
+{
+    return (uint64_t)what << 32 | which;
+}
+
+struct tarn_writer {
+    struct tarn_pool *pool;
+    struct tarn_session *session;
+    struct tarn_writer_options options;
+    const struct tarn_view *view;
+    int stop_fd, wake_fd, fifo_fd;
+    struct tarn_io *io;
+    uint64_t now_ns; /* of this round */
+
+    struct tarn_file_record *records; /* by id, as in DIR/files */
+    struct data_file *files;          /* by id */
+    uint32_t file_last;               /* highest id ever entered */
+    struct frame_state *frames;
+
+    uint8_t *staging;
+    size_t staging_bytes;
+    struct chunk *chunks;
+    unsigned *free_chunks;
+    unsigned chunk_count, free_chunk_count, chunk_pages_max;
+    unsigned background_chunks; /* in use by the cleaner */
+    unsigned syncs_in_flight;
+
+    struct flush_batch *batches; /* oldest first */
+    unsigned wide_count;
+    bool busy_pages; /* a page could not be copied: another look soon */
+    uint64_t busy_wait_ns;
+
+    uint64_t *served; /* by slot: request word that is being worked on */
+    struct watch *watches;
+    unsigned watch_count;
+    bool look; /* at the slots */
+    uint64_t looked_ns;
+    bool timer; /* somebody, or the FIFO, is to be looked at once a second */
+    bool fifo_lost;
+
+    uint32_t reserve_low, reserve_high, dirty_high;
+    bool cleaning;          /* the cleaner has been called */
+    bool filling, draining; /* from one of its marks to the other */
+    uint64_t looked;        /* frames, since eviction last got what it wanted */
+    struct flush_batch *background;
+    uint32_t clean_hand;
+    uint64_t dirty_counted_ns;
+
+    bool stop_asked, stopping;
+    struct flush_batch *last; /* the flush that it ends with */
+    int result;               /* of that */
+};
+
+/* stage.c. */
+
+enum stage {
+    STAGE_DONE,
+    STAGE_BUSY,  /* changing; later */
+    STAGE_CLEAN, /* no image is needed any more */
+    STAGE_GONE,  /* another page, or none, is in the frame */
+};
+enum stage writer_stage(struct tarn_writer *writer, uint32_t frame, uint64_t generation,
+                        uint8_t *ret_image, struct staged_page *ret_page);
+
+/* batch.c. */
+
+/* A batch of what is dirty now: of one page, of a file (number UINT64_MAX), of all (file 0). NULL:
+ * no memory. */
+struct flush_batch *writer_batch_open(struct tarn_writer *writer, uint32_t file, uint64_t number);
+/* Of these pages; takes the array. */
+struct flush_batch *writer_batch_of(struct tarn_writer *writer, struct flush_entry *entries,
+                                    uint32_t count);
+/* Fills in what is known of the page in a frame: false: it is not dirty, or nobody's. */
+bool writer_entry_of(const struct tarn_writer *writer, uint32_t frame,
+                     struct flush_entry *ret_entry);
+void writer_entry_done(struct tarn_writer *writer, struct flush_entry *entry);
+void writer_entry_queue(struct flush_entry *entry);
+/* Ends it: answers whoever waits, frees. */
+void writer_batch_close(struct tarn_writer *writer, struct flush_batch *batch);
+void writer_batches_fail(struct tarn_writer *writer, int error);
+void writer_batches_forget_file(struct tarn_writer *writer, uint32_t file);
+
+/* flush.c. */
+
+/* Starts what writes and syncs can be started; ends batches that are done. */
+void writer_flush(struct tarn_writer *writer);
+void writer_write_completed(struct tarn_writer *writer, uint32_t chunk, int64_t result);
+void writer_sync_completed(struct tarn_writer *writer, uint32_t file, int64_t result);
+void writer_sync_failed(struct tarn_writer *writer, uint32_t file, int error);
+bool writer_writes_beyond(const struct tarn_writer *writer, uint32_t file, uint64_t count);
+bool writer_failed(const struct tarn_writer *writer);
+
+/* cleaner.c. */
+
+void writer_cleaner_init(struct tarn_writer *writer);
+void writer_clean(struct tarn_writer *writer);
+
+static inline struct tarn_file_entry *file_entry(const struct tarn_writer *writer, uint32_t id)
+{
+    return &writer->view->files[id];
+}
+
+/* files.c. */
+
+/* At takeover: opens and fences the files of the table, brings the segment's array into line. */
+int writer_files_enter(struct tarn_writer *writer);
+void writer_files_close(struct tarn_writer *writer);
+void writer_file_close(struct tarn_writer *writer, uint32_t id);
+int writer_table_write(struct tarn_writer *writer);
+void writer_file_open(struct tarn_writer *writer, unsigned slot, uint64_t asked);
+
+/* resize.c. */
+
+/* What a dead writer has begun and nobody asks for any more is brought to its end. */
+void writer_files_resume(struct tarn_writer *writer);
+/* A request that is not a flush. */
+void writer_file_request(struct tarn_writer *writer, unsigned slot, uint64_t asked);
+/* Goes on with extensions, truncations, drops; true: some wait and are to be looked at soon. */
+bool writer_files_work(struct tarn_writer *writer);
+void writer_op_sync_completed(struct tarn_writer *writer, uint32_t file, int64_t result);
+bool writer_files_busy(const struct tarn_writer *writer);
+/* Takes back what can be taken back. */
+void writer_files_stop(struct tarn_writer *writer);
+
+/* serve.c. */
+
+void writer_answer(struct tarn_writer *writer, unsigned slot, uint64_t asked, int result);
+/* Looks at all slots: who is there, what they ask for. */
+void writer_look(struct tarn_writer *writer);
+void writer_process_ended(struct tarn_writer *writer, uint32_t watch);
+void writer_watches_close(struct tarn_writer *writer);
+
+#endif

@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: MIT */
+/* The life of a writer: standby, takeover, work, end. */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "lib/writer/state.h"
+
+#define DEPTH_DEFAULT   64u
+#define COMPLETIONS_MAX 64u
+#define LOOK_WAIT_NS    ((int64_t)1000 * NS_PER_MS) /* those whom nobody watches */
+#define HOLDER_WAIT_NS  NS_PER_MS                   /* those who hold a page that is to go */
+#define STANDBY_WAIT_MS 1000
+#define DYING_WAIT_MS   2 /* a writer that is dead, and not yet taken apart */
+
+static void report(const struct tarn_writer *writer, const char *text)
+{
+    if (writer->options.report != NULL)
+        writer->options.report(writer->options.context, text);
+}
+
+static void free_writer(struct tarn_writer *writer)
+{
+    if (writer->stop_fd >= 0)
+        close(writer->stop_fd);
+    free(writer->records);
+    free(writer->files);
+    free(writer->frames);
+    free(writer->served);
+    free(writer->watches);
+    free(writer);
+}
+
+int tarn_writer_open(struct tarn_pool *pool, const struct tarn_writer_options *options,
+                     struct tarn_writer **ret_writer)
+{
+    const struct tarn_geometry *geometry = &pool->view.geometry;
+    struct tarn_writer *writer = calloc(1, sizeof *writer);
+    if (writer == NULL)
+        return tarn_pool_fail(pool, -ENOMEM, "no memory for a writer");
+    writer->pool = pool;
+    writer->view = &pool->view;
+    writer->options = *options;
+    if (writer->options.depth == 0)
+        writer->options.depth = DEPTH_DEFAULT;
+    writer->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    writer->wake_fd = writer->fifo_fd = -1;
+    writer->records = calloc((size_t)geometry->file_count + 1, sizeof *writer->records);
+    writer->files = calloc((size_t)geometry->file_count + 1, sizeof *writer->files);
+    writer->frames = calloc(geometry->frame_count, sizeof *writer->frames);
+    writer->served = calloc((size_t)geometry->slot_count + 1, sizeof *writer->served);
+    writer->watches = calloc((size_t)2 * geometry->slot_count, sizeof *writer->watches);
+    int result = 0;
+    if (writer->stop_fd < 0 || writer->records == NULL || writer->files == NULL ||
+        writer->frames == NULL || writer->served == NULL || writer->watches == NULL)
+        result = tarn_pool_fail(pool, -ENOMEM, "no memory for a writer of %" PRIu32 " frames",
+                                geometry->frame_count);
+    for (uint32_t id = 0; result == 0 && id <= geometry->file_count; id++)
+        writer->files[id].fd = -1;
+    struct tarn_session_options session = {.size = sizeof session, .name = "writer"};
+    if (result == 0)
+        result = tarn_session_open_as(pool, &session, ROLE_STANDBY, &writer->session);
+    if (result < 0) {
+        free_writer(writer);
+        return result;
+    }
+    *ret_writer = writer;
+    return 0;
+}
+
+void tarn_writer_stop(struct tarn_writer *writer)
+{
+    uint64_t one = 1;
+    /* A full counter says the same. */
+    if (write(writer->stop_fd, &one, sizeof one) < 0)
+        return;
+}
+
+void tarn_writer_close(struct tarn_writer *writer)
+{
+    if (writer == NULL)
+        return;
+    tarn_session_close(writer->session);
+    free_writer(writer);
+}
+
+void tarn_writer_close_in_child(struct tarn_writer *writer)
+{
+    tarn_io_close_in_child(writer->io);
+    const int fds[] = {writer->stop_fd, writer->wake_fd, writer->fifo_fd};
+    for (unsigned i = 0; i < sizeof fds / sizeof fds[0]; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    for (unsigned i = 0; i < writer->watch_count; i++)
+        if (writer->watches[i].fd >= 0)
+            close(writer->watches[i].fd);
+    for (uint32_t id = 1; id <= writer->file_last; id++)
+        if (writer->files[id].fd >= 0)
+            close(writer->files[id].fd);
+}
+
+/* The role. */
+
+/* Whom a standby watches: the writer as its slot says. */
+struct predecessor {
+    uint64_t slot, pid, serial;
+    int fd;
+    bool dead;
+};
+
+static void watch_predecessor(const struct tarn_writer *writer, struct predecessor *known)
+{
+    const struct tarn_pool *pool = writer->pool;
+    struct predecessor now = {.slot = tarn_load_acquire(&writer->view->control->writer_slot),
+                              .fd = -1};
+    if (now.slot >= 1 && now.slot <= writer->view->slot_max) {
+        const struct tarn_slot *slot = tarn_view_slot(writer->view, (unsigned)now.slot);
+        now.pid = tarn_load_relaxed(&slot->pid);
+        now.serial = tarn_load_relaxed(&slot->serial);
+        if (tarn_load_relaxed(&slot->pid_namespace) != pool->pid_namespace)
+            now.pid = 0;
+    }
+    if (now.slot == known->slot && now.pid == known->pid && now.serial == known->serial)
+        return;
+    if (known->fd >= 0)
+        close(known->fd);
+    if (now.pid != 0 && pool->pid_namespace != 0)
+        now.fd = (int)syscall(SYS_pidfd_open, (pid_t)now.pid, 0);
+    /* A pid that cannot be opened any more is that of one who has ended. */
+    now.dead = now.pid != 0 && now.fd < 0;
+    *known = now;
+}
+
+/* Sleeps until the writer has ended, or it is time to look. True: told to stop. */
+static bool wait_for_predecessor(const struct tarn_writer *writer, struct predecessor *known)
+{
+    watch_predecessor(writer, known);
+    struct pollfd fds[] = {
+        {.fd = writer->stop_fd, .events = POLLIN},
+        {.fd = known->dead ? -1 : known->fd, .events = POLLIN},
+    };
+    if (poll(fds, 2, known->dead ? DYING_WAIT_MS : STANDBY_WAIT_MS) > 0 && fds[1].revents != 0)
+        known->dead = true;
+    return fds[0].revents != 0 || tarn_load_acquire(&writer->view->control->life) != LIFE_OPEN;
+}
+
+/* 0: the role byte is this handle's; 1: told to stop before that. */
+static int take_role(struct tarn_writer *writer)
+{
+    struct tarn_control *control = writer->view->control;
+    struct predecessor known = {.fd = -1};
+    bool waited = false;
+    int result;
+    while ((result = tarn_lock_byte(writer->pool->map_fd, TARN_LOCK_WRITER, F_WRLCK)) == -EAGAIN) {
+        if (writer->options.no_standby) {
+            result = tarn_pool_fail(writer->pool, -EBUSY, "pool %s has a writer already",
+                                    writer->pool->name);
+            break;
+        }
+        if (!waited) {
+            tarn_store_relaxed(&control->standby_slot, writer->session->slot);
+            report(writer, "standby");
+        }
+        waited = true;
+        if (wait_for_predecessor(writer, &known)) {
+            result = 1;
+            break;
+        }
+    }
+    if (known.fd >= 0)
+        close(known.fd);
+    if (tarn_load_relaxed(&control->standby_slot) == writer->session->slot)
+        tarn_store_relaxed(&control->standby_slot, 0);
+    return result;
+}
+
+static void give_role_back(struct tarn_writer *writer)
+{
+    tarn_store_relaxed(&writer->session->shared->role, ROLE_STANDBY);
+    tarn_store_release(&writer->view->control->writer_slot, 0);
+    tarn_lock_byte(writer->pool->map_fd, TARN_LOCK_WRITER, F_UNLCK);
+}
+
+/* What it works with. */
+
+static int open_staging(struct tarn_writer *writer)
+{
+    uint32_t page_bytes = writer->view->geometry.page_bytes;
+    size_t chunk_bytes = 4 * page_bytes > CHUNK_BYTES_MIN ? 4 * page_bytes : CHUNK_BYTES_MIN;
+    unsigned count = writer->options.depth;
+    if (count > STAGING_BYTES_MAX / chunk_bytes)
+        count = (unsigned)(STAGING_BYTES_MAX / chunk_bytes);
+    writer->staging_bytes = count * chunk_bytes;
+    writer->staging = mmap(NULL, writer->staging_bytes, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (writer->staging == MAP_FAILED)
+        writer->staging = NULL;
+    writer->chunks = calloc(count, sizeof *writer->chunks);
+    writer->free_chunks = calloc(count, sizeof *writer->free_chunks);
+    if (writer->staging == NULL || writer->chunks == NULL || writer->free_chunks == NULL)
+        return -ENOMEM;
+    madvise(writer->staging, writer->staging_bytes, MADV_DONTFORK);
+    writer->chunk_count = writer->free_chunk_count = count;
+    writer->chunk_pages_max = (unsigned)(chunk_bytes / page_bytes);
+    for (unsigned i = 0; i < count; i++) {
+        writer->chunks[i].data = writer->staging + i * chunk_bytes;
+        writer->free_chunks[i] = count - 1 - i;
+    }
+    return 0;
+}
+
+static int open_io(struct tarn_writer *writer)
+{
+    const struct tarn_io_options options = {
+        .backend = writer->options.backend,
+        .depth = writer->chunk_count + SYNCS_MAX,
+        .file_count = writer->view->geometry.file_count + 1,
+        .buffer = writer->staging,
+        .buffer_bytes = writer->staging_bytes,
+    };
+    return tarn_io_open(&options, &writer->io);
+}
+
+static bool is_our_fifo(const struct tarn_writer *writer, const char *path)
+{
+    struct stat named, opened;
+    return lstat(path, &named) == 0 && fstat(writer->wake_fd, &opened) == 0 &&
+           S_ISFIFO(opened.st_mode) && named.st_ino == opened.st_ino;
+}
+
+/* Opened for writing too, so that it has no end. Its name is watched: without it, sessions that
+ * come later cannot wake the writer, which then looks by itself once a second. */
+static void open_fifo(struct tarn_writer *writer)
+{
+    char path[TARN_PATH_BYTES];
+    tarn_wake_path(writer->pool->segment_path, path);
+    if (access(path, F_OK) != 0)
+        tarn_wake_fifo_make(writer->pool->segment_path, writer->view->superblock->mode);
+    writer->wake_fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+    writer->fifo_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    writer->fifo_lost =
+        writer->wake_fd < 0 || !is_our_fifo(writer, path) || writer->fifo_fd < 0 ||
+        inotify_add_watch(writer->fifo_fd, path, IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF) < 0 ||
+        !is_our_fifo(writer, path);
+}
+
+static void drain(int fd)
+{
+    char bytes[4096];
+    while (read(fd, bytes, sizeof bytes) > 0)
+        continue;
+}
+
+/* Asks for the next event of a kind; if that cannot be, the timer looks instead. */
+static void poll_again(struct tarn_writer *writer, unsigned what)
+{
+    int fd = what == ID_STOP   ? writer->stop_fd
+             : what == ID_WAKE ? writer->wake_fd
+                               : writer->fifo_fd;
+    if (fd < 0 || tarn_io_poll(writer->io, fd, io_id(what, 0)) < 0)
+        writer->fifo_lost = true;
+}
+
+static void publish_figures(struct tarn_writer *writer, uint64_t takeover_ns)
+{
+    struct tarn_writer_info *info = &writer->view->control->writer;
+    const struct tarn_io_capabilities *io = tarn_io_capabilities(writer->io);
+    snprintf(info->backend, sizeof info->backend, "%s", io->backend);
+    info->registered_buffer = io->registered_buffer;
+    info->registered_files = io->registered_files;
+    info->depth = writer->chunk_count;
+    info->refused = io->refused;
+    info->buffer_refused = io->buffer_refused;
+    info->files_refused = io->files_refused;
+    info->takeovers++;
+    info->takeover_ns = takeover_ns;
+    info->reserve_low = writer->reserve_low;
+    info->reserve_high = writer->reserve_high;
+    info->dirty_high = writer->dirty_high;
+    tarn_counter(writer->session, COUNTER_TAKEOVERS, 1);
+}
+
+/* From the role byte to the first write: the dead are reaped, and what an earlier writer still has
+ * in flight has landed. */
+static int take_over(struct tarn_writer *writer)
+{
+    struct tarn_control *control = writer->view->control;
+    uint64_t begun = tarn_now_ns();
+    tarn_store_release(&control->writer_slot, writer->session->slot);
+    tarn_store_relaxed(&writer->session->shared->role, ROLE_WRITER);
+    tarn_reap_all(writer->pool, writer->session);
+    int result = open_staging(writer);
+    if (result == 0)
+        result = open_io(writer);
+    if (result < 0)
+        return tarn_pool_fail(writer->pool, result, "the writer of pool %s cannot start: %s",
+                              writer->pool->name, strerror(-result));
+    result = writer_files_enter(writer);
+    if (result < 0)
+        return result;
+    open_fifo(writer);
+    for (unsigned what = ID_STOP; what <= ID_FIFO; what++)
+        poll_again(writer, what);
+    writer_cleaner_init(writer);
+    publish_figures(writer, tarn_now_ns() - begun);
+    report(writer, "writer");
+    return 0;
+}
+
+static void stop_work(struct tarn_writer *writer)
+{
+    tarn_io_close(writer->io);
+    writer->io = NULL;
+    writer_watches_close(writer);
+    writer_files_close(writer);
+    if (writer->wake_fd >= 0)
+        close(writer->wake_fd);
+    if (writer->fifo_fd >= 0)
+        close(writer->fifo_fd);
+    writer->wake_fd = writer->fifo_fd = -1;
+    if (writer->staging != NULL)
+        munmap(writer->staging, writer->staging_bytes);
+    free(writer->chunks);
+    free(writer->free_chunks);
+    writer->staging = NULL;
+    writer->chunks = NULL;
+    writer->free_chunks = NULL;
+}
+
+/* The loop. */
+
+static void fifo_changed(struct tarn_writer *writer)
+{
+    char path[TARN_PATH_BYTES];
+    drain(writer->fifo_fd);
+    tarn_wake_path(writer->pool->segment_path, path);
+    writer->fifo_lost = writer->fifo_lost || !is_our_fifo(writer, path);
+}
+
+static void completed(struct tarn_writer *writer, const struct tarn_io_completion *completion)
+{
+    uint32_t which = (uint32_t)completion->id;
+    unsigned what = (unsigned)(completion->id >> 32);
+    switch (what) {
+    case ID_WRITE:
+        writer_write_completed(writer, which, completion->result);
+        return;
+    case ID_SYNC:
+        writer_sync_completed(writer, which, completion->result);
+        return;
+    case ID_OP_SYNC:
+        writer_op_sync_completed(writer, which, completion->result);
+        return;
+    case ID_PROCESS:
+        writer_process_ended(writer, which);
+        return;
+    case ID_STOP:
+        writer->stop_asked = true;
+        return;
+    case ID_WAKE:
+        drain(writer->wake_fd);
+        writer->look = writer->cleaning = true;
+        break;
+    case ID_FIFO:
+        fifo_changed(writer);
+        writer->look = true;
+        break;
+    }
+    poll_again(writer, what);
+}
+
+/* Everything that is dirty now is the last that this writer flushes; requests that come later are
+ * the next writer's. */
+static void begin_end(struct tarn_writer *writer)
+{
+    writer_look(writer);
+    writer->stopping = true;
+    writer_files_stop(writer);
+    writer->last = writer_failed(writer) ? NULL : writer_batch_open(writer, 0, UINT64_MAX);
+    if (writer->last == NULL)
+        writer->result = writer_failed(writer) ? -ENOTRECOVERABLE : -ENOMEM;
+}
+
+/* How long there is nothing to do. */
+static int64_t wait_time(const struct tarn_writer *writer, bool holders)
+{
+    if (writer->look || writer->cleaning || (writer->stop_asked && !writer->stopping))
+        return 0;
+    int64_t wait_ns = writer->timer ? LOOK_WAIT_NS : -1;
+    if (holders)
+        wait_ns = HOLDER_WAIT_NS;
+    if (writer->busy_pages && (wait_ns < 0 || (int64_t)writer->busy_wait_ns < wait_ns))
+        wait_ns = (int64_t)writer->busy_wait_ns;
+    return wait_ns;
+}
+
+/* Sleeps, unless somebody came after the last look: whoever comes then writes to the FIFO. */
+static int sleep_until_called(struct tarn_writer *writer, bool holders)
+{
+    struct tarn_io_completion completions[COMPLETIONS_MAX];
+    struct tarn_control *control = writer->view->control;
+    if (tarn_load_relaxed(&control->writer_sleeps) == 0) {
+        order_sleep_before_requests(control);
+        writer_look(writer);
+        writer_flush(writer);
+    }
+    int64_t wait_ns = wait_time(writer, holders);
+    int count = tarn_io_wait(writer->io, wait_ns, completions, COMPLETIONS_MAX);
+    if (count < 0)
+        return tarn_pool_fail(writer->pool, count, "the writer of pool %s cannot go on: %s",
+                              writer->pool->name, strerror(-count));
+    writer->now_ns = tarn_now_ns();
+    if (writer->timer && writer->now_ns - writer->looked_ns >= LOOK_WAIT_NS)
+        writer->look = writer->cleaning = true;
+    for (int i = 0; i < count; i++)
+        completed(writer, &completions[i]);
+    return 0;
+}
+
+static bool has_ended(const struct tarn_writer *writer)
+{
+    return writer->stopping && writer->batches == NULL && !writer_files_busy(writer) &&
+           tarn_io_in_flight(writer->io) == 0;
+}
+
+static int work(struct tarn_writer *writer)
+{
+    const struct tarn_control *control = writer->view->control;
+    int result = 0;
+    writer->now_ns = tarn_now_ns();
+    writer_look(writer);
+    writer_files_resume(writer);
+    while (result == 0) {
+        if (writer->look)
+            writer_look(writer);
+        if (tarn_load_acquire(&control->life) != LIFE_OPEN)
+            writer->stop_asked = true;
+        if (writer->stop_asked && !writer->stopping)
+            begin_end(writer);
+        bool holders = writer_files_work(writer);
+        writer_flush(writer);
+        writer_clean(writer);
+        if (has_ended(writer))
+            return writer->result;
+        result = sleep_until_called(writer, holders);
+    }
+    return result;
+}
+
+int tarn_writer_run(struct tarn_writer *writer)
+{
+    int result = take_role(writer);
+    if (result != 0)
+        return result < 0 ? result : 0;
+    result = take_over(writer);
+    if (result == 0)
+        result = work(writer);
+    stop_work(writer);
+    give_role_back(writer);
+    return result;
+}
