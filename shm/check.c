@@ -6,9 +6,10 @@
 
 #include "shm/table.h"
 
-/* Looks, a pause apart, that a suspicion must stand; and for what takes somebody's turn. */
+/* Looks, a pause apart, that a suspicion must stand; and for what takes somebody's turn: some 3 s,
+ * since a writer that cannot watch a process asks once a second whether it lives. */
 #define LOOKS         5u
-#define LOOKS_PATIENT 500u
+#define LOOKS_PATIENT 1500u
 
 #define SUSPICIONS 64u
 

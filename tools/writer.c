@@ -85,8 +85,7 @@ static void parse_options(int argc, char **argv, struct arguments *arguments)
 
 static void report(void *context, const char *text)
 {
-    (void)context;
-    fprintf(stderr, "tarn writer: %s\n", text);
+    fprintf(stderr, "tarn writer: pool %s: %s\n", (const char *)context, text);
 }
 
 /* Is there no segment that could be attached, so that building one takes nothing from anybody? */
@@ -152,6 +151,7 @@ int tool_writer(int argc, char **argv)
     struct tarn_writer *writer = NULL;
     struct tarn_message message = {""};
     parse_options(argc, argv, &arguments);
+    arguments.writer.context = (void *)(uintptr_t)arguments.name;
     if (attach(&arguments, &pool) != 0)
         return TOOL_TROUBLE;
     int result = tarn_writer_open(pool, &arguments.writer, &writer);
