@@ -37,21 +37,21 @@ enum tarn_io_backend {
 
 struct tarn_io_options {
     enum tarn_io_backend backend;
-    unsigned depth;         /* requests in flight at most; 1 to TARN_IO_DEPTH_MAX */
-    unsigned thread_count;  /* of the threads backend; 0: chosen (16, or depth if that is less) */
-    unsigned file_count;    /* file numbers 0 to file_count - 1; to TARN_IO_FILE_COUNT_MAX */
-    void *buffer;           /* memory to register, aligned to pages, up to 1 GiB; NULL: none */
+    unsigned depth;        /* requests in flight at most; 1 to TARN_IO_DEPTH_MAX */
+    unsigned thread_count; /* of the threads backend; 0: chosen (16, or depth if that is less) */
+    unsigned file_count;   /* file numbers 0 to file_count - 1; to TARN_IO_FILE_COUNT_MAX */
+    void *buffer;          /* memory to register, aligned to pages, up to 1 GiB; NULL: none */
     size_t buffer_bytes;
 };
 
 struct tarn_io_capabilities {
-    const char *backend;    /* "io_uring" or "threads" */
+    const char *backend; /* "io_uring" or "threads" */
     bool registered_buffer;
     bool registered_files;
     unsigned depth;
-    int refused;            /* negative errno with which io_uring was refused; 0: it was not */
-    int buffer_refused;     /* the same for registering the buffer */
-    int files_refused;      /* the same for registering the files */
+    int refused;        /* negative errno with which io_uring was refused; 0: it was not */
+    int buffer_refused; /* the same for registering the buffer */
+    int files_refused;  /* the same for registering the files */
 };
 
 struct tarn_io_completion {
@@ -98,8 +98,9 @@ int tarn_io_write(struct tarn_io *io, unsigned file, const void *data, size_t by
 int tarn_io_sync(struct tarn_io *io, unsigned file, uint64_t id);
 
 /* One completion when `fd` becomes readable, or has an error or a hang-up. Does not count against
- * the depth; -EBUSY beyond TARN_IO_POLL_COUNT_MAX. -EINVAL: `fd` is negative. The caller keeps
- * the descriptor open until the completion. */
+ * the depth. -EBUSY: TARN_IO_POLL_COUNT_MAX are waiting, or, with the threads, as many as
+ * RLIMIT_NOFILE allowed descriptors at the open. -EINVAL: `fd` is negative. The caller keeps the
+ * descriptor open until the completion. */
 int tarn_io_poll(struct tarn_io *io, int fd, uint64_t id);
 
 /* Takes a poll back; it still completes, with -ECANCELED, unless it was faster. -ENOENT: no poll
