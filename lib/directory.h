@@ -38,8 +38,8 @@ int tarn_directory_read_options(int directory_fd, struct tarn_directory_options 
 int tarn_directory_write_options(int directory_fd, const struct tarn_directory_options *options,
                                  struct tarn_message *message);
 
-/* records: array of file_count + 1, by id; the incarnation of records[0] is the newest that was ever
- * given to a file. */
+/* records: array of file_count + 1, by id; the incarnation of records[0] is the newest that was
+ * ever given to a file. */
 int tarn_directory_read_files(int directory_fd, struct tarn_file_record *records,
                               uint32_t file_count, struct tarn_message *message);
 int tarn_directory_write_files(int directory_fd, const struct tarn_file_record *records,

@@ -80,8 +80,8 @@ static int remove_outdated(const struct build *build)
                                    build->path, strerror(errno));
 }
 
-/* A raw file may have got another identity by a reboot or a restore; nothing of it is cached. What a
- * writer of the segment before this one has still in flight lands before anybody reads. */
+/* A raw file may have got another identity by a reboot or a restore; nothing of it is cached. What
+ * a writer of the segment before this one has still in flight lands before anybody reads. */
 static int enter_raw_file(struct build *build, uint32_t id)
 {
     struct tarn_file_record *record = &build->records[id];

@@ -24,10 +24,14 @@ static void end_op(struct tarn_writer *writer, uint32_t id, int result)
     writer->look = true; /* for requests that waited for this one */
 }
 
+/* Who stands in the way, and at which page. */
 static void answer_holder(struct tarn_writer *writer, const struct file_op *op, unsigned holder)
 {
-    if (op->slot != 0)
-        tarn_store_relaxed(&tarn_view_slot(writer->view, op->slot)->request.answer_slot, holder);
+    if (op->slot == 0)
+        return;
+    struct tarn_request *request = &tarn_view_slot(writer->view, op->slot)->request;
+    tarn_store_relaxed(&request->answer_slot, holder);
+    tarn_store_relaxed(&request->answer, page_id_number(op->held_page_id));
 }
 
 /* Frames of the file at and beyond the count. One scan finds them all: who enters a page after
@@ -96,11 +100,12 @@ static void begin_cut(struct tarn_writer *writer, uint32_t id, enum file_op_stat
 
 /* The slot that holds one of the frames, or 0. Nothing is changed: until nobody does, the
  * operation can still be given up as if it had never been asked for. */
-static unsigned find_holder(struct tarn_writer *writer, const struct file_op *op)
+static unsigned find_holder(struct tarn_writer *writer, struct file_op *op)
 {
     const struct tarn_view *view = writer->view;
     for (uint32_t i = 0; i < op->frame_count; i++) {
         uint64_t word;
+        op->held_page_id = op->page_ids[i];
         if (tarn_table_find(view, op->page_ids[i], &word) == op->frames[i] &&
             frame_word_state(word) == FRAME_CLAIMED)
             return frame_word_owner(word);

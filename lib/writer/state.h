@@ -105,6 +105,7 @@ struct file_op {
     uint32_t *frames; /* that hold pages beyond the count */
     uint64_t *page_ids;
     uint32_t frame_count;
+    uint64_t held_page_id; /* that somebody holds */
 };
 
 struct data_file {
