@@ -118,7 +118,11 @@ static struct watch *find_watch(struct tarn_writer *writer, uint64_t pid)
         if (watch->fd < 0 && empty == NULL)
             empty = watch;
     }
-    return empty != NULL ? empty : &writer->watches[writer->watch_count++];
+    if (empty == NULL) {
+        empty = &writer->watches[writer->watch_count++];
+        empty->fd = -1;
+    }
+    return empty;
 }
 
 /* Has the kernel tell when the session's process ends. */
