@@ -202,20 +202,22 @@ static int read_failed(struct tarn_session *session, struct tarn_page_id id, int
     uint32_t file = tarn_page_file(id);
     uint32_t page_bytes = session->view.geometry.page_bytes;
     uint64_t end = (tarn_page_number(id) + 1) * page_bytes;
+    char name[256];
     struct stat status;
     tarn_counter(session, COUNTER_READ_ERRORS, 1);
     tarn_fetch_add_full(&session->view.files[file].errors, 1);
+    tarn_file_words(session, file, name, sizeof name);
     if (got < 0)
-        return tarn_fail(session, (int)got, "page %" PRIu64 " of file %u: read: %s",
-                         tarn_page_number(id), file, strerror((int)-got));
+        return tarn_fail(session, (int)got, "page %" PRIu64 " of %s: read: %s",
+                         tarn_page_number(id), name, strerror((int)-got));
     if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && (uint64_t)status.st_size < end)
         return tarn_fail(session, -EBADFD,
-                         "page %" PRIu64 " of file %u: the file was shrunk to %" PRIu64
+                         "page %" PRIu64 " of %s: the file was shrunk to %" PRIu64
                          " bytes underneath the pool; bring its bytes back, or truncate it",
-                         tarn_page_number(id), file, (uint64_t)status.st_size);
+                         tarn_page_number(id), name, (uint64_t)status.st_size);
     return tarn_fail(session, -ENODATA,
-                     "page %" PRIu64 " of file %u: short read, %" PRId64 " of %u bytes",
-                     tarn_page_number(id), file, got, page_bytes);
+                     "page %" PRIu64 " of %s: short read, %" PRId64 " of %u bytes",
+                     tarn_page_number(id), name, got, page_bytes);
 }
 
 int tarn_fetch_read(struct tarn_session *session, struct tarn_page_id id, void *ret_page)
@@ -467,9 +469,13 @@ int tarn_pin(struct tarn_session *session, struct tarn_page_id id, unsigned hint
 static int unpin_refused(struct tarn_session *session, struct tarn_pin pin)
 {
     if (pin.hold < TARN_HOLDS_MAX && pin.frame < session->view.geometry.frame_count &&
-        tarn_half_load_relaxed(session->hold[pin.hold]) == (hold_of(pin.frame) | HOLD_SHARED))
-        return tarn_fail(session, -EBUSY, "frame %u is latched through this pin: unlatch it first",
-                         pin.frame);
+        tarn_half_load_relaxed(session->hold[pin.hold]) == (hold_of(pin.frame) | HOLD_SHARED)) {
+        struct tarn_page_id id = tarn_page_in(session, pin.frame);
+        return tarn_fail(session, -EBUSY,
+                         "page %" PRIu64 " of file %u is latched through this pin: unlatch it"
+                         " first",
+                         tarn_page_number(id), tarn_page_file(id));
+    }
     return tarn_fail(session, -EINVAL,
                      "hold %u of frame %u is not a pin of session %u: given back already?",
                      pin.hold, pin.frame, session->slot);

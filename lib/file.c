@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Page ids, and the data files as this process has them open for reading. */
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -48,6 +49,15 @@ static int open_file(struct tarn_session *session, uint32_t file, uint64_t incar
     }
     open_file->incarnation = incarnation;
     return open_file->fd;
+}
+
+void tarn_file_words(struct tarn_session *session, uint32_t file, char *ret_text, size_t bytes)
+{
+    struct tarn_file_record record;
+    if (tarn_directory_find_file(session->pool->directory_fd, file, &record, NULL) == 0)
+        snprintf(ret_text, bytes, "%s (file %u)", record.path, file);
+    else
+        snprintf(ret_text, bytes, "file %u", file);
 }
 
 int tarn_file_fd(struct tarn_session *session, uint32_t file)

@@ -120,6 +120,12 @@ int tarn_pool_fail(struct tarn_pool *pool, int result, const char *format, ...)
 int tarn_message_fail(struct tarn_message *message, int result, const char *format, ...)
     __attribute__((format(printf, 3, 4), cold));
 
+/* The page in a frame, for messages. */
+static inline struct tarn_page_id tarn_page_in(const struct tarn_session *session, uint32_t frame)
+{
+    return (struct tarn_page_id){tarn_load_relaxed(&session->view.descriptors[frame].page_id)};
+}
+
 /* pool.c: handles. */
 
 /* Opens a segment by its path (no writer needed): both descriptions, checks, mapping. The directory
@@ -147,6 +153,9 @@ void tarn_session_free(struct tarn_session *session);
 /* A descriptor for reading a file of the pool; opened at first use. Returns it, or a negative errno
  * with a message. */
 int tarn_file_fd(struct tarn_session *session, uint32_t file);
+
+/* "PATH (file N)", for messages: reads the pool's directory. */
+void tarn_file_words(struct tarn_session *session, uint32_t file, char *ret_text, size_t bytes);
 
 /* session.c. */
 

@@ -21,6 +21,14 @@ static uint32_t held_value(struct tarn_session *session, struct tarn_pin pin)
     return 0;
 }
 
+/* A call that does not fit what the session has of the pinned page. */
+static int refuse_page(struct tarn_session *session, int result, uint32_t frame, const char *why)
+{
+    struct tarn_page_id id = tarn_page_in(session, frame);
+    return tarn_fail(session, result, "page %" PRIu64 " of file %u %s", tarn_page_number(id),
+                     tarn_page_file(id), why);
+}
+
 static int wait_for_exclusive(struct tarn_wait *wait, struct tarn_descriptor *descriptor,
                               uint64_t seen)
 {
@@ -33,15 +41,17 @@ int tarn_latch_shared(struct tarn_session *session, struct tarn_pin pin, int32_t
     if (session->refusal != 0)
         return tarn_session_refuse(session);
     uint32_t value = held_value(session, pin);
-    if (value == 0 || wait_ms < -1)
+    if (value == 0)
         return -EINVAL;
+    if (wait_ms < -1)
+        return tarn_fail(session, -EINVAL, "a wait of %d ms: 0 tries, -1 has no limit", wait_ms);
     struct tarn_descriptor *descriptor = &session->view.descriptors[pin.frame];
     tarn_half *hold = session->hold[pin.hold];
     struct tarn_wait wait = {.session = NULL};
     int result = 0;
     if ((value & HOLD_SHARED) != 0)
-        return tarn_fail(session, -EALREADY, "frame %u is latched shared through this pin already",
-                         pin.frame);
+        return refuse_page(session, -EALREADY, pin.frame,
+                           "is latched shared through this pin already");
     for (;;) {
         uint64_t seen = tarn_load_acquire(&descriptor->latch_word);
         if (latch_word_owner(seen) == 0) {
@@ -54,9 +64,8 @@ int tarn_latch_shared(struct tarn_session *session, struct tarn_pin pin, int32_t
             continue;
         }
         if (latch_word_owner(seen) == session->slot) {
-            result =
-                tarn_fail(session, -EALREADY,
-                          "this mini-transaction holds frame %u exclusively already", pin.frame);
+            result = refuse_page(session, -EALREADY, pin.frame,
+                                 "is held exclusively by this mini-transaction already");
             break;
         }
         if (wait.session == NULL)
@@ -80,8 +89,7 @@ int tarn_unlatch_shared(struct tarn_session *session, struct tarn_pin pin)
     if (value == 0)
         return -EINVAL;
     if ((value & HOLD_SHARED) == 0)
-        return tarn_fail(session, -EINVAL, "no latch is held on frame %u through this pin",
-                         pin.frame);
+        return refuse_page(session, -EINVAL, pin.frame, "is not latched through this pin");
     tarn_half_store_release(session->hold[pin.hold], hold_of(pin.frame)); /* pairs: "hold" */
     return 0;
 }

@@ -211,23 +211,36 @@ int tarn_file_page_count(struct tarn_session *session, uint32_t file, uint64_t *
     return result;
 }
 
+/* A page beyond the new end is held; nothing has changed. */
+static int file_held(struct tarn_session *session, const char *name)
+{
+    const struct tarn_request *request = &session->shared->request;
+    uint64_t page = tarn_load_relaxed(&request->answer);
+    uint64_t slot = tarn_load_relaxed(&request->answer_slot);
+    uint64_t pid = slot < 1 || slot > session->view.slot_max
+                       ? 0
+                       : tarn_load_relaxed(&tarn_view_slot(&session->view, (unsigned)slot)->pid);
+    return tarn_fail(session, -EBUSY,
+                     "%s: page %" PRIu64 " is held by session %" PRIu64 " of process %" PRIu64
+                     "; nothing was changed",
+                     name, page, slot, pid);
+}
+
 static int change_file(struct tarn_session *session, unsigned kind, uint32_t file, uint64_t number,
                        unsigned flags, int32_t wait_ms)
 {
-    char name[32];
-    snprintf(name, sizeof name, "file %u", file);
     int result = check_file(session, file);
     if (result == 0 && (number > TARN_MASK(TARN_NUMBER_BITS) || wait_ms < -1))
-        result = tarn_fail(session, -EINVAL, "%s: page count %" PRIu64 ", wait %d ms", name, number,
-                           wait_ms);
+        result = tarn_fail(session, -EINVAL, "file %u: page count %" PRIu64 ", wait %d ms", file,
+                           number, wait_ms);
     if (result < 0)
         return result;
     result = tarn_ask(session, kind, file, number, flags, NULL, wait_ms);
-    if (result == -EBUSY)
-        return tarn_fail(session, result,
-                         "%s: session %u holds a page beyond the new end; nothing was changed",
-                         name, (unsigned)tarn_load_relaxed(&session->shared->request.answer_slot));
-    return result < 0 ? file_refused(session, result, name) : 0;
+    if (result == 0)
+        return 0;
+    char name[256];
+    tarn_file_words(session, file, name, sizeof name);
+    return result == -EBUSY ? file_held(session, name) : file_refused(session, result, name);
 }
 
 int tarn_file_extend(struct tarn_session *session, uint32_t file, uint64_t page_count)

@@ -152,6 +152,30 @@ static uint64_t follow(struct walk *walk, unsigned slot)
     }
 }
 
+/* What is waited for, in the words of those who do not know frames. */
+static void describe(const struct tarn_wait *wait, char *ret_text, size_t bytes)
+{
+    static const char *const words[WAIT_COUNT] = {
+        [WAIT_LOAD] = "the read of",    [WAIT_SHARED] = "a latch on",
+        [WAIT_EXCLUSIVE] = "a latch on", [WAIT_DRAIN] = "the readers of",
+        [WAIT_FRAME] = "a free frame",  [WAIT_HOME] = "a bucket of the page table",
+        [WAIT_WRITER] = "the writer",
+    };
+    switch (wait->what) {
+    case WAIT_LOAD:
+    case WAIT_SHARED:
+    case WAIT_EXCLUSIVE:
+    case WAIT_DRAIN: {
+        struct tarn_page_id id = tarn_page_in(wait->session, (uint32_t)wait->object);
+        snprintf(ret_text, bytes, "%s page %" PRIu64 " of file %u", words[wait->what],
+                 tarn_page_number(id), tarn_page_file(id));
+        break;
+    }
+    default:
+        snprintf(ret_text, bytes, "%s", words[wait->what]);
+    }
+}
+
 /* A cycle counts only if a second walk, a round later, finds the same one: the words that make it
  * are read one after the other. */
 static int ask_cycle(struct tarn_wait *wait)
@@ -162,12 +186,12 @@ static int ask_cycle(struct tarn_wait *wait)
         wait->cycle = cycle;
         return 0;
     }
+    char object[64];
+    describe(wait, object, sizeof object);
     return tarn_fail(wait->session, -EDEADLK,
-                     "session %u waits for %s of frame %" PRIu64
-                     " in a cycle of sessions that wait for each other; give up what it holds, or"
-                     " see 'tarn dump %s waits'",
-                     wait->session->slot, wait->what == WAIT_LOAD ? "the load" : "a latch",
-                     wait->object, wait->session->pool->name);
+                     "session %u waits for %s in a cycle of sessions that wait for each other; give"
+                     " up what it holds ('tarn dump %s waits' shows who waits for whom)",
+                     wait->session->slot, object, wait->session->pool->name);
 }
 
 /* After the first millisecond, and each few after that. */
@@ -185,15 +209,14 @@ static int ask(struct tarn_wait *wait, unsigned owner, uint64_t now)
 
 static int time_over(struct tarn_wait *wait, uint64_t now, unsigned owner)
 {
-    static const char *const names[WAIT_COUNT] = {
-#define X(upper, lower) #lower,
-        TARN_WAITS(X)
-#undef X
-    };
-    return tarn_fail(wait->session, -ETIMEDOUT,
-                     "session %u waited %" PRIu64 " ms for %s of %" PRIu64 ", held by session %u",
-                     wait->session->slot, (now - wait->begun_ns) / NS_PER_MS, names[wait->what],
-                     wait->object, owner == TARN_EVERYBODY ? 0 : owner);
+    struct tarn_session *session = wait->session;
+    char object[64], holder[64] = "";
+    describe(wait, object, sizeof object);
+    if (owner != TARN_NOBODY && owner <= session->view.slot_max)
+        snprintf(holder, sizeof holder, ", held by session %u of process %" PRIu64, owner,
+                 tarn_load_relaxed(&tarn_view_slot(&session->view, owner)->pid));
+    return tarn_fail(session, -ETIMEDOUT, "session %u waited %" PRIu64 " ms for %s%s",
+                     session->slot, (now - wait->begun_ns) / NS_PER_MS, object, holder);
 }
 
 int tarn_wait_round(struct tarn_wait *wait, tarn_word *word, uint64_t seen, uint64_t waiters_bit,
