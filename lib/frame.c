@@ -228,7 +228,8 @@ bool tarn_frame_evict(struct tarn_session *session, uint32_t frame)
 {
     struct batch batch = {.count = 0};
     tarn_half_store_relaxed(&session->view.descriptors[frame].hint, HINT_COLD);
-    return consider(session, frame, &batch) + evict_batch(session, &batch, false) > 0;
+    unsigned freed = consider(session, frame, &batch);
+    return freed + evict_batch(session, &batch, false) > 0;
 }
 
 unsigned tarn_frame_revoke(struct tarn_session *session, uint32_t frame, uint64_t seen)
