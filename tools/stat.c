@@ -54,6 +54,7 @@ static const char *const latency_names[] = {
 
 /* Counters of one slot, of all, or their change. */
 struct figures {
+    uint64_t hits;
     uint64_t counter[COUNTER_COUNT];
     uint64_t evictions_by_writer;
     uint64_t bucket[LATENCY_COUNT][TARN_BUCKETS];
@@ -90,10 +91,16 @@ static void read_slot(struct reading *reading, const struct tarn_view *view, uns
     const struct tarn_slot *shared = tarn_view_slot(view, slot);
     struct figures *mine = &reading->slot[slot], *total = &reading->total;
     memset(mine, 0, sizeof *mine);
-    for (unsigned i = 0; i < COUNTER_COUNT; i++) {
+    for (unsigned i = 0; i < COUNTER_COUNT; i++)
         mine->counter[i] = tarn_load_relaxed(&shared->counter[i]);
+    for (unsigned i = 0; i < TARN_FILE_CELLS; i++)
+        mine->counter[COUNTER_HITS] += tarn_load_relaxed(&shared->file_hits[i]);
+    for (unsigned i = 0; i < COUNTER_COUNT; i++)
         total->counter[i] += mine->counter[i];
-    }
+    /* Hits have no counter but those by file. */
+    for (unsigned i = 0; i < TARN_FILE_CELLS; i++)
+        mine->hits += tarn_load_relaxed(&shared->file_hits[i]);
+    total->hits += mine->hits;
     /* Writer and standby have slots of their own, beyond those of sessions. */
     if (slot > view->geometry.session_count)
         mine->evictions_by_writer = mine->counter[COUNTER_EVICTIONS];
@@ -120,7 +127,7 @@ static void read_file(struct reading *reading, const struct tarn_view *view, uin
     };
     for (unsigned slot = 1; slot <= view->slot_max; slot++)
         figures->hits +=
-            tarn_half_load_relaxed(&tarn_view_slot(view, slot)->file_hits[file % TARN_FILE_CELLS]);
+            tarn_load_relaxed(&tarn_view_slot(view, slot)->file_hits[file % TARN_FILE_CELLS]);
 }
 
 static bool file_open(const struct tarn_view *view, uint32_t file)
@@ -139,10 +146,11 @@ static void take_reading(struct reading *reading, const struct tarn_view *view)
             read_file(reading, view, file);
 }
 
-/* now - before; counts of 32 bits wrap. */
+/* now - before; the counts of histograms wrap at 2^32. */
 static struct figures difference(const struct figures *now, const struct figures *before)
 {
     struct figures change = *now;
+    change.hits -= before->hits;
     for (unsigned i = 0; i < COUNTER_COUNT; i++)
         change.counter[i] -= before->counter[i];
     change.evictions_by_writer -= before->evictions_by_writer;
@@ -174,7 +182,7 @@ static void print_line(const char *first, const struct figures *f)
     printf("%-10s %10" PRIu64 " %8" PRIu64 " %7" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64
            " %8" PRIu64 " %6.1f %7" PRIu64 " %7" PRIu64 " | %7" PRIu64 " %7" PRIu64 " %7" PRIu64
            " %6" PRIu64 " %7" PRIu64 " | %6" PRIu64 " %8" PRIu64 " %7" PRIu64 "\n",
-           first, c[COUNTER_HITS], c[COUNTER_MISSES], c[COUNTER_JOINS], f->evictions_by_writer,
+           first, f->hits, c[COUNTER_MISSES], c[COUNTER_JOINS], f->evictions_by_writer,
            c[COUNTER_EVICTIONS] - f->evictions_by_writer, c[COUNTER_READS], c[COUNTER_WRITES],
            pages_a_write(f), c[COUNTER_FLUSHES], c[COUNTER_SYNCS], c[COUNTER_WAITS_LOAD],
            c[COUNTER_WAITS_LATCH], c[COUNTER_WAITS_FRAME], c[COUNTER_WAITS_HOME],
@@ -197,6 +205,7 @@ static struct json_object *json_of(const struct figures *f)
 {
     struct json_object *object = json_object_new_object();
     struct json_object *latencies = json_object_new_object();
+    tool_json_count(object, "hits", f->hits);
     for (unsigned i = 0; i < COUNTER_COUNT; i++)
         tool_json_count(object, counter_names[i], f->counter[i]);
     tool_json_count(object, "evictions_by_writer", f->evictions_by_writer);
@@ -277,12 +286,9 @@ static void show_file(const struct tarn_view *view, uint32_t file, const struct 
         const char *name;
         uint64_t value;
     } members[] = {
-        {"hits", (now->hits - before->hits) & UINT32_MAX},
-        {"misses", now->misses - before->misses},
-        {"reads", now->reads - before->reads},
-        {"writes", now->writes - before->writes},
-        {"syncs", now->syncs - before->syncs},
-        {"errors", now->errors - before->errors},
+        {"hits", now->hits - before->hits},    {"misses", now->misses - before->misses},
+        {"reads", now->reads - before->reads}, {"writes", now->writes - before->writes},
+        {"syncs", now->syncs - before->syncs}, {"errors", now->errors - before->errors},
     };
     bool shared = shares_cell(view, file);
     if (rows == NULL) {
