@@ -65,10 +65,9 @@ static void touch(struct tarn_descriptor *descriptor, unsigned hints)
         tarn_half_store_relaxed(&descriptor->hint, wanted);
 }
 
-static void count_hit(struct tarn_session *session, struct tarn_page_id id)
+static tarn_word *hits_of(struct tarn_session *session, struct tarn_page_id id)
 {
-    tarn_counter(session, COUNTER_HITS, 1);
-    tarn_half_count(&session->shared->file_hits[tarn_page_file(id) % TARN_FILE_CELLS], 1);
+    return &session->shared->file_hits[tarn_page_file(id) % TARN_FILE_CELLS];
 }
 
 static void count_miss(struct tarn_session *session, struct tarn_page_id id)
@@ -362,7 +361,7 @@ int tarn_fetch(struct tarn_session *session, struct tarn_page_id id, unsigned hi
             if (hints & TARN_HINT_BATCHED)
                 count_miss(session, id);
             else
-                count_hit(session, id);
+                tarn_count(hits_of(session, id), 1);
             *ret_frame = frame;
             return 0;
         }
@@ -409,19 +408,18 @@ int tarn_fetch_new(struct tarn_session *session, struct tarn_page_id id, unsigne
     }
 }
 
-/* A hit that is timed, one in SAMPLE_EVERY. */
+/* One hit in SAMPLE_EVERY is timed; a miss among them has a histogram of its own. */
 static int pin_sampled(struct tarn_session *session, struct tarn_page_id id, unsigned hints,
                        struct tarn_pin *ret_pin)
 {
-    uint64_t misses = tarn_load_relaxed(&session->shared->counter[COUNTER_MISSES]);
-    uint64_t joins = tarn_load_relaxed(&session->shared->counter[COUNTER_JOINS]);
-    session->sample = UINT32_MAX;
+    tarn_word *hits = hits_of(session, id);
+    tarn_count(hits, 1); /* so that the call below is not sampled again */
+    uint64_t before = tarn_load_relaxed(hits);
     uint64_t begun = tarn_now_ns();
     int result = tarn_pin(session, id, hints, ret_pin);
-    if (result == 0 && misses == tarn_load_relaxed(&session->shared->counter[COUNTER_MISSES]) &&
-        joins == tarn_load_relaxed(&session->shared->counter[COUNTER_JOINS]))
+    if (tarn_load_relaxed(hits) != before)
         tarn_latency_add(session, LATENCY_HIT, tarn_now_ns() - begun);
-    session->sample = SAMPLE_EVERY;
+    tarn_count(hits, UINT64_MAX);
     return result;
 }
 
@@ -446,20 +444,22 @@ int tarn_pin(struct tarn_session *session, struct tarn_page_id id, unsigned hint
 {
     if (__builtin_expect(session->refusal != 0, 0))
         return tarn_session_refuse(session);
-    if (__builtin_expect(--session->sample == 0, 0))
+    tarn_word *hits = hits_of(session, id);
+    uint64_t hit_count = tarn_load_relaxed(hits);
+    if (__builtin_expect(hit_count % SAMPLE_EVERY == SAMPLE_EVERY - 1, 0))
         return pin_sampled(session, id, hints, ret_pin);
     uint64_t word;
     uint32_t frame = tarn_table_find(&session->view, id.value, &word);
-    unsigned hold =
-        session->free_holds == 0 ? UINT32_MAX : (unsigned)__builtin_ctzll(session->free_holds);
+    uint64_t free_holds = session->free_holds;
+    unsigned hold = free_holds == 0 ? UINT32_MAX : (unsigned)__builtin_ctzll(free_holds);
     if (__builtin_expect(frame == TARN_NO_FRAME || frame_word_state(word) != FRAME_VALID ||
                              hold >= session->holds_marked,
                          0) ||
         !pin_valid(session, frame, word, hold))
         return pin_slowly(session, id, hints, ret_pin);
-    session->free_holds &= session->free_holds - 1;
+    session->free_holds = free_holds & (free_holds - 1);
     touch(&session->view.descriptors[frame], hints);
-    count_hit(session, id);
+    tarn_store_relaxed(hits, hit_count + 1);
     ret_pin->data = tarn_view_frame(&session->view, frame);
     ret_pin->frame = frame;
     ret_pin->hold = hold;
@@ -526,13 +526,9 @@ static unsigned pin_present(struct tarn_session *session, const struct tarn_page
             continue;
         }
         touch(descriptor, hints);
+        tarn_count(hits_of(session, ids[i]), 1);
         pins[i].data = tarn_view_frame(&session->view, frame);
         pinned++;
-    }
-    if (pinned != 0) {
-        tarn_counter(session, COUNTER_HITS, pinned);
-        tarn_half_count(&session->shared->file_hits[tarn_page_file(ids[0]) % TARN_FILE_CELLS],
-                        pinned);
     }
     return pinned;
 }

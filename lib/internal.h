@@ -83,7 +83,6 @@ struct tarn_session {
     uint64_t free_holds;   /* bit set: that hold is empty; 60 bits */
     uint64_t mtr_holds;    /* bit set: that hold is of a page of the mini-transaction */
     unsigned holds_marked; /* holds that the marks cover */
-    unsigned sample;       /* hits until the next one is timed */
     struct tarn_view view; /* a copy, so that a hit follows one pointer less */
     struct tarn_slot *shared;
     tarn_half *hold[TARN_HOLDS_MAX];

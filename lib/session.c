@@ -105,7 +105,6 @@ static struct tarn_session *new_session(struct tarn_pool *pool,
     session->view = pool->view;
     session->free_holds = TARN_MASK(TARN_HOLDS_MAX);
     memset(session->free_claims, 0xff, sizeof session->free_claims);
-    session->sample = 256;
     int32_t wait_ms = options == NULL ? 0 : options->wait_ms;
     int32_t frame_wait_ms = options == NULL ? 0 : options->frame_wait_ms;
     int32_t writer_wait_ms = options == NULL ? 0 : options->writer_wait_ms;

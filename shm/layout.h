@@ -175,7 +175,7 @@ enum {
 };
 
 /* Counters of a session: changed by the session alone, never reset, carried on by the slot's next
- * user. */
+ * user. Hits are counted in file_hits alone: a hit stores one counter. */
 #define TARN_COUNTERS(X)                                                                           \
     X(HITS, hits)                                                                                  \
     X(MISSES, misses)                                                                              \
@@ -294,7 +294,7 @@ struct tarn_slot {           /* SHARED; session owner unless said otherwise */
 
     tarn_word counter[TARN_COUNTER_SPACE];
     tarn_word latency_max_ns[LATENCY_COUNT];
-    tarn_half file_hits[TARN_FILE_CELLS]; /* hits by file id mod 64; counts wrap at 2^32 */
+    tarn_word file_hits[TARN_FILE_CELLS]; /* hits by file id mod 64; COUNTER_HITS is their sum */
     struct tarn_histogram latency[LATENCY_COUNT];
 };
 _Static_assert(sizeof(struct tarn_slot) % TARN_LINE_BYTES == 0, "slots are whole lines");
