@@ -179,7 +179,7 @@ int tarn_reap_all(struct tarn_pool *pool, struct tarn_session *own)
     int count = 0;
     for (unsigned slot = 1; slot <= pool->view.slot_max; slot++)
         if (tarn_load_relaxed(&tarn_view_slot(&pool->view, slot)->state) != SLOT_FREE &&
-            pool->sessions[slot] == NULL && pool->dead(pool, slot))
+            pool->dead(pool, slot))
             count += tarn_reap(pool, slot, own);
     return count;
 }
