@@ -519,6 +519,9 @@ START_TEST(page_files_and_counters_are_shown)
     ck_assert_int_eq(tarn_mtr_write(session, tarn_page_id(file, 7), -1, &page), 0);
     memcpy((char *)page.data + 16, "sixteen letters.", 16);
     ck_assert_int_ge(tarn_mtr_commit(session, 0), 0);
+    struct tarn_pin pin;
+    ck_assert_int_eq(tarn_pin(session, tarn_page_id(file, 7), 0, &pin), 0);
+    ck_assert_int_eq(tarn_unpin(session, pin), 0);
 
     ck_assert_int_eq(run("\"$TARN\" dump \"$N\" page %u:7", file), 0);
     assert_out("whole                yes");
@@ -530,6 +533,7 @@ START_TEST(page_files_and_counters_are_shown)
     assert_runs("\"$TARN\" stat \"$N\" --json");
     assert_out("\"commits\": 1");
     assert_out("\"misses\": 1");
+    assert_out("\"hits\": 1");
     assert_runs("\"$TARN\" stat \"$N\" --by file 1 1");
     assert_runs("\"$TARN\" stat \"$N\" 1 1");
     assert_out("latch_exclusive");

@@ -54,7 +54,6 @@ static const char *const latency_names[] = {
 
 /* Counters of one slot, of all, or their change. */
 struct figures {
-    uint64_t hits;
     uint64_t counter[COUNTER_COUNT];
     uint64_t evictions_by_writer;
     uint64_t bucket[LATENCY_COUNT][TARN_BUCKETS];
@@ -93,14 +92,11 @@ static void read_slot(struct reading *reading, const struct tarn_view *view, uns
     memset(mine, 0, sizeof *mine);
     for (unsigned i = 0; i < COUNTER_COUNT; i++)
         mine->counter[i] = tarn_load_relaxed(&shared->counter[i]);
+    /* Hits are counted by file alone. */
     for (unsigned i = 0; i < TARN_FILE_CELLS; i++)
         mine->counter[COUNTER_HITS] += tarn_load_relaxed(&shared->file_hits[i]);
     for (unsigned i = 0; i < COUNTER_COUNT; i++)
         total->counter[i] += mine->counter[i];
-    /* Hits have no counter but those by file. */
-    for (unsigned i = 0; i < TARN_FILE_CELLS; i++)
-        mine->hits += tarn_load_relaxed(&shared->file_hits[i]);
-    total->hits += mine->hits;
     /* Writer and standby have slots of their own, beyond those of sessions. */
     if (slot > view->geometry.session_count)
         mine->evictions_by_writer = mine->counter[COUNTER_EVICTIONS];
@@ -150,7 +146,6 @@ static void take_reading(struct reading *reading, const struct tarn_view *view)
 static struct figures difference(const struct figures *now, const struct figures *before)
 {
     struct figures change = *now;
-    change.hits -= before->hits;
     for (unsigned i = 0; i < COUNTER_COUNT; i++)
         change.counter[i] -= before->counter[i];
     change.evictions_by_writer -= before->evictions_by_writer;
@@ -182,7 +177,7 @@ static void print_line(const char *first, const struct figures *f)
     printf("%-10s %10" PRIu64 " %8" PRIu64 " %7" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64
            " %8" PRIu64 " %6.1f %7" PRIu64 " %7" PRIu64 " | %7" PRIu64 " %7" PRIu64 " %7" PRIu64
            " %6" PRIu64 " %7" PRIu64 " | %6" PRIu64 " %8" PRIu64 " %7" PRIu64 "\n",
-           first, f->hits, c[COUNTER_MISSES], c[COUNTER_JOINS], f->evictions_by_writer,
+           first, c[COUNTER_HITS], c[COUNTER_MISSES], c[COUNTER_JOINS], f->evictions_by_writer,
            c[COUNTER_EVICTIONS] - f->evictions_by_writer, c[COUNTER_READS], c[COUNTER_WRITES],
            pages_a_write(f), c[COUNTER_FLUSHES], c[COUNTER_SYNCS], c[COUNTER_WAITS_LOAD],
            c[COUNTER_WAITS_LATCH], c[COUNTER_WAITS_FRAME], c[COUNTER_WAITS_HOME],
@@ -205,7 +200,6 @@ static struct json_object *json_of(const struct figures *f)
 {
     struct json_object *object = json_object_new_object();
     struct json_object *latencies = json_object_new_object();
-    tool_json_count(object, "hits", f->hits);
     for (unsigned i = 0; i < COUNTER_COUNT; i++)
         tool_json_count(object, counter_names[i], f->counter[i]);
     tool_json_count(object, "evictions_by_writer", f->evictions_by_writer);
