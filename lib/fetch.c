@@ -67,7 +67,7 @@ static void touch(struct tarn_descriptor *descriptor, unsigned hints)
 
 static tarn_word *hits_of(struct tarn_session *session, struct tarn_page_id id)
 {
-    return &session->shared->file_hits[tarn_page_file(id) % TARN_FILE_CELLS];
+    return &session->shared->file_hits[page_id_file(id.value) % TARN_FILE_CELLS];
 }
 
 static void count_miss(struct tarn_session *session, struct tarn_page_id id)
@@ -408,22 +408,7 @@ int tarn_fetch_new(struct tarn_session *session, struct tarn_page_id id, unsigne
     }
 }
 
-/* One hit in SAMPLE_EVERY is timed; a miss among them has a histogram of its own. */
-static int pin_sampled(struct tarn_session *session, struct tarn_page_id id, unsigned hints,
-                       struct tarn_pin *ret_pin)
-{
-    tarn_word *hits = hits_of(session, id);
-    tarn_count(hits, 1); /* so that the call below is not sampled again */
-    uint64_t before = tarn_load_relaxed(hits);
-    uint64_t begun = tarn_now_ns();
-    int result = tarn_pin(session, id, hints, ret_pin);
-    if (tarn_load_relaxed(hits) != before)
-        tarn_latency_add(session, LATENCY_HIT, tarn_now_ns() - begun);
-    tarn_count(hits, UINT64_MAX);
-    return result;
-}
-
-static int pin_slowly(struct tarn_session *session, struct tarn_page_id id, unsigned hints,
+static __attribute__((noinline)) int pin_slowly(struct tarn_session *session, struct tarn_page_id id, unsigned hints,
                       struct tarn_pin *ret_pin)
 {
     int hold = tarn_hold_take(session);
@@ -439,34 +424,75 @@ static int pin_slowly(struct tarn_session *session, struct tarn_page_id id, unsi
     return 0;
 }
 
-int tarn_pin(struct tarn_session *session, struct tarn_page_id id, unsigned hints,
-             struct tarn_pin *ret_pin)
+/* The hit: announces a hold of the frame, makes sure, counts. False: nothing was done. */
+static inline __attribute__((always_inline)) bool hit(struct tarn_session *session,
+                                                      struct tarn_page_id id, uint32_t frame,
+                                                      uint64_t word, unsigned hints,
+                                                      struct tarn_pin *ret_pin)
 {
-    if (__builtin_expect(session->refusal != 0, 0))
-        return tarn_session_refuse(session);
-    tarn_word *hits = hits_of(session, id);
-    uint64_t hit_count = tarn_load_relaxed(hits);
-    if (__builtin_expect(hit_count % SAMPLE_EVERY == SAMPLE_EVERY - 1, 0))
-        return pin_sampled(session, id, hints, ret_pin);
-    uint64_t word;
-    uint32_t frame = tarn_table_find(&session->view, id.value, &word);
     uint64_t free_holds = session->free_holds;
-    unsigned hold = free_holds == 0 ? UINT32_MAX : (unsigned)__builtin_ctzll(free_holds);
-    if (__builtin_expect(frame == TARN_NO_FRAME || frame_word_state(word) != FRAME_VALID ||
-                             hold >= session->holds_marked,
+    unsigned hold = (unsigned)__builtin_ctzll(free_holds | UINT64_C(1) << TARN_HOLDS_MAX);
+    if (__builtin_expect(frame_word_state(word) != FRAME_VALID || hold >= session->holds_marked,
                          0) ||
         !pin_valid(session, frame, word, hold))
-        return pin_slowly(session, id, hints, ret_pin);
-    session->free_holds = free_holds & (free_holds - 1);
-    touch(&session->view.descriptors[frame], hints);
-    tarn_store_relaxed(hits, hit_count + 1);
+        return false;
     ret_pin->data = tarn_view_frame(&session->view, frame);
     ret_pin->frame = frame;
     ret_pin->hold = hold;
-    return 0;
+    session->free_holds = free_holds & (free_holds - 1);
+    touch(&session->view.descriptors[frame], hints);
+    tarn_word *hits = hits_of(session, id);
+    uint64_t count = tarn_load_relaxed(hits) + 1;
+    tarn_store_relaxed(hits, count);
+    if (__builtin_expect(count % SAMPLE_EVERY == 0, 0))
+        session->attention = 1;
+    return true;
 }
 
-static int unpin_refused(struct tarn_session *session, struct tarn_pin pin)
+/* The page is not in its own place of the table: elsewhere, or nowhere. */
+static __attribute__((noinline)) int pin_elsewhere(struct tarn_session *session,
+                                                   struct tarn_page_id id, unsigned hints,
+                                                   struct tarn_pin *ret_pin)
+{
+    uint64_t word;
+    uint32_t frame = tarn_table_search(&session->view, id.value, &word);
+    if (frame != TARN_NO_FRAME && hit(session, id, frame, word, hints, ret_pin))
+        return 0;
+    return pin_slowly(session, id, hints, ret_pin);
+}
+
+/* Refused; or the one hit in SAMPLE_EVERY that is timed. */
+static __attribute__((noinline)) int pin_with_attention(struct tarn_session *session,
+                                                        struct tarn_page_id id, unsigned hints,
+                                                        struct tarn_pin *ret_pin)
+{
+    if (session->refusal != 0)
+        return tarn_session_refuse(session);
+    session->attention = 0;
+    uint64_t before = tarn_load_relaxed(hits_of(session, id));
+    uint64_t begun = tarn_now_ns();
+    int result = tarn_pin(session, id, hints, ret_pin);
+    if (tarn_load_relaxed(hits_of(session, id)) != before)
+        tarn_latency_add(session, LATENCY_HIT, tarn_now_ns() - begun);
+    return result;
+}
+
+/* Every call out of here is the last thing done, so that a hit saves no registers for it. */
+int tarn_pin(struct tarn_session *session, struct tarn_page_id id, unsigned hints,
+             struct tarn_pin *ret_pin)
+{
+    if (__builtin_expect(session->attention != 0, 0))
+        return pin_with_attention(session, id, hints, ret_pin);
+    uint64_t word;
+    uint32_t frame = tarn_table_find_at_home(&session->view, id.value, &word);
+    if (__builtin_expect(frame == TARN_NO_FRAME, 0))
+        return pin_elsewhere(session, id, hints, ret_pin);
+    if (__builtin_expect(hit(session, id, frame, word, hints, ret_pin), 1))
+        return 0;
+    return pin_slowly(session, id, hints, ret_pin);
+}
+
+static __attribute__((noinline)) int unpin_refused(struct tarn_session *session, struct tarn_pin pin)
 {
     if (pin.hold < TARN_HOLDS_MAX && pin.frame < session->view.geometry.frame_count &&
         tarn_half_load_relaxed(session->hold[pin.hold]) == (hold_of(pin.frame) | HOLD_SHARED)) {
@@ -513,7 +539,7 @@ static unsigned pin_present(struct tarn_session *session, const struct tarn_page
     }
     if (last == UINT32_MAX)
         return 0;
-    order_hold_before_frame_word(session->hold[pins[last].hold], hold_of(pins[last].frame));
+    order_holds_before_frame_words(session->hold[pins[last].hold]);
     unsigned pinned = 0;
     for (unsigned i = 0; i < count; i++) {
         uint32_t frame = pins[i].frame;

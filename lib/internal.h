@@ -78,7 +78,8 @@ struct tarn_shadow {
 
 struct tarn_session {
     /* What a hit reads and writes of this process's own memory. */
-    int refusal; /* 0, or what every call answers: -EBADF, -ECHILD */
+    int attention; /* not 0: the next pin is not a plain hit: refused, or to be timed */
+    int refusal;   /* 0, or what every call answers: -EBADF, -ECHILD */
     unsigned slot;
     uint64_t free_holds;   /* bit set: that hold is empty; 60 bits */
     uint64_t mtr_holds;    /* bit set: that hold is of a page of the mini-transaction */

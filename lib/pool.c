@@ -57,7 +57,7 @@ static void after_fork_in_child(void)
         close_descriptors(pool);
         for (unsigned slot = 1; slot <= pool->view.slot_max; slot++)
             if (pool->sessions[slot] != NULL)
-                pool->sessions[slot]->refusal = -ECHILD;
+                pool->sessions[slot]->attention = pool->sessions[slot]->refusal = -ECHILD;
         pthread_mutex_init(&pool->mutex, NULL);
         pthread_mutex_init(&pool->message_mutex, NULL);
     }

@@ -215,7 +215,7 @@ int tarn_session_close(struct tarn_session *session)
     int cancel_state = tarn_pool_lock(pool);
     tarn_clear_slot(pool, session->slot);
     pool->sessions[session->slot] = NULL;
-    session->refusal = -EBADF;
+    session->attention = session->refusal = -EBADF;
     session->next = pool->closed;
     pool->closed = session;
     tarn_lock_byte(pool->map_fd, TARN_LOCK_LIFE + session->slot, F_UNLCK);

@@ -11,7 +11,13 @@
  * Partner: order_evicting_before_holds(). */
 static inline void order_hold_before_frame_word(tarn_half *hold, uint32_t value)
 {
-    tarn_half_fetch_add_full(hold, value - tarn_half_load_relaxed(hold));
+    tarn_half_fetch_add_full(hold, value);
+}
+
+/* The same for several holds that were stored already, this one among them. */
+static inline void order_holds_before_frame_words(tarn_half *hold)
+{
+    tarn_half_fetch_add_full(hold, 0);
 }
 
 /* Order "hold / latch word": my hold says shared, then I read the latch word.

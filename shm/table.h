@@ -57,17 +57,24 @@ static inline bool tarn_entry_is_page(const struct tarn_view *view, uint64_t ent
 uint32_t tarn_table_search(const struct tarn_view *view, uint64_t page_id,
                            uint64_t *ret_frame_word);
 
+/* The frame of the page if it stands in its own place: unless its home is shared, it does. */
+static inline uint32_t tarn_table_find_at_home(const struct tarn_view *view, uint64_t page_id,
+                                               uint64_t *ret_frame_word)
+{
+    struct tarn_home home = tarn_home_of(view, page_id);
+    uint64_t entry = tarn_load_acquire(&view->buckets[home.bucket].entry[home.place]);
+    if (entry_tag(entry) == home.tag && tarn_entry_is_page(view, entry, page_id, ret_frame_word))
+        return entry_frame_plus_one(entry) - 1;
+    return TARN_NO_FRAME;
+}
+
 /* The frame that holds the page, or is about to; TARN_NO_FRAME: none. Writes nothing. The caller
  * pins, or otherwise makes sure, and looks again if the frame word has changed. */
 static inline uint32_t tarn_table_find(const struct tarn_view *view, uint64_t page_id,
                                        uint64_t *ret_frame_word)
 {
-    struct tarn_home home = tarn_home_of(view, page_id);
-    /* Its own place first: there it stands unless its home is shared. */
-    uint64_t entry = tarn_load_acquire(&view->buckets[home.bucket].entry[home.place]);
-    if (entry_tag(entry) == home.tag && tarn_entry_is_page(view, entry, page_id, ret_frame_word))
-        return entry_frame_plus_one(entry) - 1;
-    return tarn_table_search(view, page_id, ret_frame_word);
+    uint32_t frame = tarn_table_find_at_home(view, page_id, ret_frame_word);
+    return frame != TARN_NO_FRAME ? frame : tarn_table_search(view, page_id, ret_frame_word);
 }
 
 /* Is the entry live: would it be lost if it were overwritten? */
