@@ -399,8 +399,7 @@ static unsigned step_pages_of(uint32_t frame_count, unsigned process_count)
 static bool open_pool(struct run *run)
 {
     struct tarn_message message;
-    struct tarn_session_options options = {
-        .size = sizeof options, .name = "replay parent", .writer_wait_ms = 30000};
+    struct tarn_session_options options = {.size = sizeof options, .name = "replay parent"};
     if (tarn_attach(run->replay.name, run->replay.attach, &run->pool, &message) < 0) {
         tool_error("%s", message.text);
         return false;
@@ -416,16 +415,54 @@ static bool open_pool(struct run *run)
     return true;
 }
 
+/* Zeros up to the last page. A file that has all its blocks behaves like one in use: a hole costs
+ * nothing to read, and the first write into it more than others. */
+static bool write_zeros(struct run *run, int fd)
+{
+    const size_t piece = (size_t)4 << 20;
+    uint64_t bytes = (uint64_t)run->replay.trace.page_count * run->replay.page_bytes;
+    void *zeros = aligned_alloc(4096, piece);
+    bool good = zeros != NULL;
+    if (good)
+        memset(zeros, 0, piece);
+    for (uint64_t done = 0; done < bytes && good;) {
+        size_t part = bytes - done < piece ? (size_t)(bytes - done) : piece;
+        ssize_t put = pwrite(fd, zeros, part, (off_t)done);
+        good = put > 0 && !children_wait(0);
+        done += good ? (uint64_t)put : 0;
+        tool_progress("data file", done / run->replay.page_bytes, run->replay.trace.page_count);
+    }
+    tool_progress_end();
+    free(zeros);
+    return good && fdatasync(fd) == 0;
+}
+
+static bool make_file(struct run *run)
+{
+    const int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
+    snprintf(run->path, sizeof run->path, "replay.%d", (int)getpid());
+    int fd = openat(run->pool->directory_fd, run->path, flags | O_DIRECT, 0600);
+    if (fd < 0 && errno == EINVAL)
+        fd = openat(run->pool->directory_fd, run->path, flags, 0600);
+    bool good = fd >= 0 && write_zeros(run, fd);
+    if (!good && !children_wait(0))
+        tool_error("%s/%s: %s", run->pool->directory, run->path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return good;
+}
+
+/* Enters the file into the pool, or takes it away again. */
 static bool open_file(struct run *run)
 {
-    snprintf(run->path, sizeof run->path, "replay.%d", (int)getpid());
-    if (tarn_file_open(run->session, run->path, TARN_FILE_CREATE | TARN_FILE_EXCLUSIVE,
-                       &run->replay.file) < 0 ||
-        tarn_file_extend(run->session, run->replay.file, run->replay.trace.page_count) < 0) {
+    bool good = make_file(run);
+    if (good && tarn_file_open(run->session, run->path, 0, &run->replay.file) < 0) {
         tool_error("%s", tarn_session_message(run->session));
-        return false;
+        good = false;
     }
-    return true;
+    if (!good)
+        unlinkat(run->pool->directory_fd, run->path, 0);
+    return good;
 }
 
 static bool map_shared(struct run *run)
