@@ -232,15 +232,21 @@ unsigned tarn_ahead_read(struct tarn_session *session, const struct tarn_page_id
     return begun;
 }
 
+void tarn_ahead_close_in_child(struct tarn_session *session)
+{
+    if (session->ahead != NULL && session->ahead->io != NULL) {
+        tarn_io_close_in_child(session->ahead->io);
+        session->ahead->io = NULL;
+    }
+}
+
 void tarn_ahead_free(struct tarn_session *session)
 {
     struct tarn_ahead *ahead = session->ahead;
     if (ahead == NULL)
         return;
     session->ahead = NULL;
-    /* In a forked child the ring is the parent's. */
-    if (session->refusal == 0)
-        tarn_io_close(ahead->io);
+    tarn_io_close(ahead->io);
     free(ahead->buffers);
     free(ahead);
 }

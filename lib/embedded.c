@@ -92,6 +92,13 @@ int tarn_embedded_end(struct tarn_pool *pool)
     return 0;
 }
 
+void tarn_embedded_close_in_child(struct tarn_pool *pool)
+{
+    tarn_writer_close_in_child(pool->embedded->writer);
+    free(pool->embedded);
+    pool->embedded = NULL;
+}
+
 /* Where an embedded pool is to live: its directory and name. */
 struct place {
     char directory[TARN_PATH_BYTES];

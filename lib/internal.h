@@ -355,6 +355,9 @@ void tarn_shadows_trim(struct tarn_session *session, unsigned keep);
 
 /* request.c. */
 
+/* Makes up to TARN_MTR_ENTRIES_MAX pages durable, together. */
+int tarn_flush_pages(struct tarn_session *session, const struct tarn_page_id *ids, unsigned count);
+
 /* Asks the writer and waits for the answer. `number` and `file` as ASK_* say. */
 int tarn_ask(struct tarn_session *session, unsigned kind, uint32_t file, uint64_t number,
              unsigned flags, const char *path, int64_t wait_ms);
@@ -371,6 +374,10 @@ static inline void tarn_counter(struct tarn_session *session, unsigned counter, 
 {
     tarn_count(&session->shared->counter[counter], addend);
 }
+
+/* In a forked child: closes what it has of its parent's rings. */
+void tarn_ahead_close_in_child(struct tarn_session *session);
+void tarn_embedded_close_in_child(struct tarn_pool *pool);
 
 /* embedded.c. Stops the writer and removes the segment; a negative errno: the flush failed, and the
  * segment stays. */

@@ -623,14 +623,6 @@ static void commit_page(struct tarn_session *session, struct tarn_mtr_page *page
 /* Commits of changed pages between two looks whether the writer sleeps. */
 #define TELL_WRITER_EVERY 32u
 
-static int flush_pages(struct tarn_session *session, const struct tarn_page_id *ids, unsigned count)
-{
-    for (unsigned i = 0; i < count; i++)
-        if (tarn_flush_page(session, ids[i]) < 0)
-            return 1; /* committed, and the message says why it is not durable */
-    return 0;
-}
-
 int tarn_mtr_commit(struct tarn_session *session, unsigned flags)
 {
     int result = check_active(session);
@@ -663,7 +655,12 @@ int tarn_mtr_commit(struct tarn_session *session, unsigned flags)
         session->dirtied = 0;
         tarn_wake_writer(session->pool);
     }
-    return flags & TARN_COMMIT_FLUSH ? flush_pages(session, changed, changed_count) : 1;
+    if ((flags & TARN_COMMIT_FLUSH) == 0)
+        return 1;
+    uint64_t begun = tarn_now_ns();
+    result = changed_count == 0 ? 0 : tarn_flush_pages(session, changed, changed_count);
+    tarn_latency_add(session, LATENCY_COMMIT, tarn_now_ns() - begun);
+    return result < 0; /* committed; the message says why it is not durable */
 }
 
 /* Old bytes back, then the latch; a NEW page goes with its frame. */

@@ -56,8 +56,12 @@ static void after_fork_in_child(void)
         pool->refusal = -ECHILD;
         close_descriptors(pool);
         for (unsigned slot = 1; slot <= pool->view.slot_max; slot++)
-            if (pool->sessions[slot] != NULL)
+            if (pool->sessions[slot] != NULL) {
                 pool->sessions[slot]->attention = pool->sessions[slot]->refusal = -ECHILD;
+                tarn_ahead_close_in_child(pool->sessions[slot]);
+            }
+        if (pool->embedded != NULL)
+            tarn_embedded_close_in_child(pool);
         pthread_mutex_init(&pool->mutex, NULL);
         pthread_mutex_init(&pool->message_mutex, NULL);
     }

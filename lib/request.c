@@ -69,7 +69,8 @@ int tarn_ask(struct tarn_session *session, unsigned kind, uint32_t file, uint64_
     tarn_store_relaxed(&request->answer, 0);
     tarn_store_relaxed(&request->answer_slot, 0);
     tarn_store_relaxed(&request->wait_ms, (uint64_t)holder_wait_ms);
-    snprintf(request->path, sizeof request->path, "%s", path == NULL ? "" : path);
+    if (path != NULL)
+        snprintf(request->path, sizeof request->path, "%s", path);
     tarn_store_release(&request->word, asked); /* pairs: "request" */
     tarn_wake_writer(session->pool);
 
@@ -130,15 +131,23 @@ static int check_file(struct tarn_session *session, uint32_t file)
                      session->pool->name, file);
 }
 
+int tarn_flush_pages(struct tarn_session *session, const struct tarn_page_id *ids, unsigned count)
+{
+    struct tarn_request *request = &session->shared->request;
+    char what[64];
+    /* Nobody reads them: the newest request is answered or taken back. */
+    for (unsigned i = 0; i < count; i++)
+        tarn_store_relaxed(&request->page_id[i], ids[i].value);
+    snprintf(what, sizeof what, count == 1 ? "page %" PRIu64 " of file %u"
+                                           : "page %" PRIu64 " of file %u, and %u more",
+             tarn_page_number(ids[0]), tarn_page_file(ids[0]), count - 1);
+    return flush(session, ASK_FLUSH_PAGES, 0, count, what);
+}
+
 int tarn_flush_page(struct tarn_session *session, struct tarn_page_id id)
 {
     int result = check_file(session, tarn_page_file(id));
-    if (result < 0)
-        return result;
-    char what[64];
-    snprintf(what, sizeof what, "page %" PRIu64 " of file %u", tarn_page_number(id),
-             tarn_page_file(id));
-    return flush(session, ASK_FLUSH_PAGE, tarn_page_file(id), tarn_page_number(id), what);
+    return result < 0 ? result : tarn_flush_pages(session, &id, 1);
 }
 
 int tarn_flush_file(struct tarn_session *session, uint32_t file)

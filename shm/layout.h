@@ -248,13 +248,13 @@ struct tarn_histogram { /* SHARED, session owner; counts wrap at 2^32 */
 /* Kinds of requests to the writer. */
 enum {
     ASK_NONE = 0,
-    ASK_FLUSH_PAGE = 1, /* file, number */
+    ASK_FLUSH_PAGES = 1, /* number: how many page ids stand where others have a path */
     ASK_FLUSH_FILE = 2, /* file */
     ASK_FLUSH_ALL = 3,
     ASK_FILE_OPEN = 4,   /* flags, path; answer: file */
     ASK_FILE_EXTEND = 5, /* file, number: new page count */
     ASK_FILE_TRUNCATE = 6,
-    ASK_FILE_DROP = 7, /* file, flags */
+    ASK_FILE_DROP = 7,   /* file, flags */
 };
 
 struct tarn_request { /* SHARED, session owner, but for what the writer answers */
@@ -266,7 +266,10 @@ struct tarn_request { /* SHARED, session owner, but for what the writer answers 
     tarn_word answer;      /* writer, before DONE */
     tarn_word wait_ms;     /* how long the writer may wait for holders (truncate, drop) */
     tarn_word answer_slot; /* writer, before DONE: the session that stood in the way, or 0 */
-    char path[TARN_PATH_BYTES];
+    union {
+        char path[TARN_PATH_BYTES];
+        tarn_word page_id[TARN_PATH_BYTES / 8];
+    };
 };
 
 struct tarn_slot {           /* SHARED; session owner unless said otherwise */

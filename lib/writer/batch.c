@@ -126,21 +126,24 @@ static struct flush_entry *collect_file(const struct tarn_writer *writer, uint32
     return entries == NULL ? calloc(1, sizeof *entries) : entries;
 }
 
-struct flush_batch *writer_batch_open(struct tarn_writer *writer, uint32_t file, uint64_t number)
+struct flush_batch *writer_batch_open_pages(struct tarn_writer *writer, const uint64_t *page_ids,
+                                            uint32_t count)
 {
-    struct flush_entry *entries;
-    uint32_t count = 0;
-    if (number == UINT64_MAX) {
-        entries = collect_file(writer, file, &count);
-    } else {
-        entries = calloc(1, sizeof *entries);
-        if (entries != NULL)
-            count = collect_page(writer, page_id_of(file, number), entries);
-    }
+    struct flush_entry *entries = calloc((size_t)count + 1, sizeof *entries);
+    uint32_t dirty = 0;
     if (entries == NULL)
         return NULL;
-    struct flush_batch *batch = writer_batch_of(writer, entries, count);
-    if (batch != NULL && number == UINT64_MAX) {
+    for (uint32_t i = 0; i < count; i++)
+        dirty += collect_page(writer, page_ids[i], &entries[dirty]);
+    return writer_batch_of(writer, entries, dirty);
+}
+
+struct flush_batch *writer_batch_open_file(struct tarn_writer *writer, uint32_t file)
+{
+    uint32_t count = 0;
+    struct flush_entry *entries = collect_file(writer, file, &count);
+    struct flush_batch *batch = entries == NULL ? NULL : writer_batch_of(writer, entries, count);
+    if (batch != NULL) {
         batch->wide = true;
         writer->wide_count++;
     }

@@ -20,19 +20,18 @@ void writer_answer(struct tarn_writer *writer, unsigned slot, uint64_t asked, in
 
 /* Requests. */
 
-/* A batch for everybody who asks for the same, seen before it is collected. */
-static void open_batch(struct tarn_writer *writer, const struct flush_request *requests,
-                       unsigned count, uint64_t number)
+/* The requests that a batch answers. */
+static void attach_requests(struct tarn_writer *writer, struct flush_batch *batch,
+                            const struct flush_request *requests, unsigned count)
 {
     struct flush_request *copy = malloc(count * sizeof *copy);
-    struct flush_batch *batch =
-        copy == NULL ? NULL : writer_batch_open(writer, requests[0].file, number);
-    if (batch != NULL) {
+    if (batch != NULL && copy != NULL) {
         memcpy(copy, requests, count * sizeof *copy);
         batch->requests = copy;
         batch->request_count = count;
         return;
     }
+    /* A batch without requests ends all the same. */
     free(copy);
     for (unsigned i = 0; i < count; i++)
         writer_answer(writer, requests[i].slot, requests[i].asked, -ENOMEM);
@@ -56,7 +55,8 @@ static void open_wide_batches(struct tarn_writer *writer, struct flush_request *
             if (writer->wide_count == WIDE_BATCHES_MAX)
                 writer->served[requests[end].slot] = 0;
         if (writer->wide_count < WIDE_BATCHES_MAX)
-            open_batch(writer, &requests[first], end - first, UINT64_MAX);
+            attach_requests(writer, writer_batch_open_file(writer, requests[first].file),
+                            &requests[first], end - first);
     }
 }
 
@@ -64,6 +64,27 @@ static bool file_exists(const struct tarn_writer *writer, uint64_t file)
 {
     return file >= 1 && file <= writer->view->geometry.file_count &&
            file_word_state(tarn_load_acquire(&writer->view->files[file].word)) == FILE_OPEN;
+}
+
+/* Some pages: copied out of the slot, then judged. */
+static void take_pages(struct tarn_writer *writer, unsigned slot, uint64_t asked, uint64_t count)
+{
+    const struct tarn_request *request = &tarn_view_slot(writer->view, slot)->request;
+    struct flush_request flush = {.asked = asked, .slot = slot};
+    uint64_t page_ids[TARN_MTR_ENTRIES_MAX];
+    int result = count > TARN_MTR_ENTRIES_MAX ? -EINVAL : 0;
+    for (uint64_t i = 0; result == 0 && i < count; i++) {
+        page_ids[i] = tarn_load_relaxed(&request->page_id[i]);
+        if (!file_exists(writer, page_id_file(page_ids[i])))
+            result = -ENXIO;
+    }
+    if (tarn_load_acquire(&request->word) != asked)
+        writer->served[slot] = 0; /* taken back meanwhile */
+    else if (result < 0)
+        writer_answer(writer, slot, asked, result);
+    else
+        attach_requests(writer,
+                        writer_batch_open_pages(writer, page_ids, (uint32_t)count), &flush, 1);
 }
 
 /* Takes one request in. True: a flush of a file or of all, to be opened with others. */
@@ -83,20 +104,22 @@ static bool take_request(struct tarn_writer *writer, unsigned slot, uint64_t ask
     }
     writer->served[slot] = asked;
     *ret_request = (struct flush_request){.asked = asked, .slot = slot};
-    if (kind == ASK_FLUSH_ALL)
+    switch (kind) {
+    case ASK_FLUSH_ALL:
         return true;
-    if (kind != ASK_FLUSH_PAGE && kind != ASK_FLUSH_FILE) {
+    case ASK_FLUSH_FILE:
+        ret_request->file = (uint32_t)file;
+        if (file_exists(writer, file))
+            return true;
+        writer_answer(writer, slot, asked, -ENXIO);
+        return false;
+    case ASK_FLUSH_PAGES:
+        take_pages(writer, slot, asked, number);
+        return false;
+    default:
         writer_file_request(writer, slot, asked);
         return false;
     }
-    if (!file_exists(writer, file) || number >= TARN_MASK(TARN_NUMBER_BITS)) {
-        writer_answer(writer, slot, asked, -ENXIO);
-        return false;
-    }
-    ret_request->file = (uint32_t)file;
-    if (kind == ASK_FLUSH_PAGE)
-        open_batch(writer, ret_request, 1, number);
-    return kind == ASK_FLUSH_FILE;
 }
 
 /* Processes. */

@@ -206,9 +206,10 @@ enum stage writer_stage(struct tarn_writer *writer, uint32_t frame, uint64_t gen
 
 /* batch.c. */
 
-/* A batch of what is dirty now: of one page, of a file (number UINT64_MAX), of all (file 0). NULL:
- * no memory. */
-struct flush_batch *writer_batch_open(struct tarn_writer *writer, uint32_t file, uint64_t number);
+/* A batch of what is dirty now: of some pages, of a file, of all (file 0). NULL: no memory. */
+struct flush_batch *writer_batch_open_pages(struct tarn_writer *writer, const uint64_t *page_ids,
+                                            uint32_t count);
+struct flush_batch *writer_batch_open_file(struct tarn_writer *writer, uint32_t file);
 /* Of these pages; takes the array. */
 struct flush_batch *writer_batch_of(struct tarn_writer *writer, struct flush_entry *entries,
                                     uint32_t count);

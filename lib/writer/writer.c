@@ -385,7 +385,7 @@ static void begin_end(struct tarn_writer *writer)
     writer_look(writer);
     writer->stopping = true;
     writer_files_stop(writer);
-    writer->last = writer_failed(writer) ? NULL : writer_batch_open(writer, 0, UINT64_MAX);
+    writer->last = writer_failed(writer) ? NULL : writer_batch_open_file(writer, 0);
     if (writer->last == NULL)
         writer->result = writer_failed(writer) ? -ENOTRECOVERABLE : -ENOMEM;
 }
