@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <ftw.h>
 #include <limits.h>
+#include <linux/close_range.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -111,6 +112,8 @@ static void begin_test(void)
 {
     /* What a test or its children print must not get between the lines of TAP. */
     dup2(STDERR_FILENO, STDOUT_FILENO);
+    /* A program that a test starts must not keep the pipe to the reporter open. */
+    close_range(STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC);
     if (run->test_number == TEST_COUNT_MAX)
         ck_abort_msg("more than %d tests in one suite", TEST_COUNT_MAX);
     run->test_number++;
