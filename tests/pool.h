@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -148,6 +149,24 @@ static inline pid_t start_writer(const char *name, struct tarn_session *session)
     }
     assert_ok(session, result);
     return pid;
+}
+
+/* SIGTERM, as a user ends it; it leaves with 0. */
+static inline void stop_writer(pid_t pid)
+{
+    int status;
+
+    kill(pid, SIGTERM);
+#ifdef __SANITIZE_THREAD__
+    /* ThreadSanitizer keeps a signal back until a call that it knows; the ring's are none. */
+    while (waitpid(pid, &status, WNOHANG) == 0) {
+        sleep_ms(50);
+        kill(pid, SIGTERM);
+    }
+#else
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+#endif
+    ck_assert_msg(status == 0, "the writer ended with status %#x", (unsigned)status);
 }
 
 /* A file of so many pages. */

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Pools, files, pins, flushes, sessions, as tarn.h says; in one process and between forked ones. */
-#include <signal.h>
-
 #include "tests/pool.h"
 
 /* Words. */

@@ -2,7 +2,6 @@
 /* Each error of tarn.h provoked: its code, a message that names the object, and nothing changed. */
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <signal.h>
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -375,8 +374,7 @@ START_TEST(destroy_with_data_leaves_nothing)
     writer = start_writer(test_pool_name(), session);
     file = make_file(session, "data", PAGES);
     ck_assert_int_eq(tarn_detach(pool), 0);
-    kill(writer, SIGTERM);
-    assert_ends_well(writer);
+    stop_writer(writer);
     ck_assert(exists(test_path("pool/data")));
     assert_fails_with(message, 0, "",
                       tarn_destroy(test_pool_name(), NULL, TARN_DESTROY_DATA, &message));
@@ -528,8 +526,7 @@ START_TEST(file_table_is_full)
     assert_ok(session, tarn_file_drop(session, file, 1, 1000));
     make_file(session, "three", 1);
     ck_assert_int_eq(tarn_detach(pool), 0);
-    kill(writer, SIGTERM);
-    assert_ends_well(writer);
+    stop_writer(writer);
 }
 END_TEST
 
