@@ -309,13 +309,15 @@ static int fill_cursor(struct cursor *cursor)
     struct place place;
     int result = descend(tree, cursor->next_key, false, &place);
 
-    cursor->index = leaf->count = 0;
     if (result == 0)
         result = tarn_page_copy(tree->session, place.node.id, 0, tree->page_bytes, leaf);
     if (result == 0 && !tarn_optimistic_valid(tree->session, &place.node))
         result = -EAGAIN;
-    if (result < 0)
+    cursor->index = 0;
+    if (result < 0) {
+        leaf->count = 0;
         return result;
+    }
     if (cursor->next_key > 0)
         cursor->index = rank(tree, leaf, cursor->next_key - 1);
     cursor->next_key = place.upper;
