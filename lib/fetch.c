@@ -437,8 +437,10 @@ static inline __attribute__((always_inline)) bool hit(struct tarn_session *sessi
         !pin_valid(session, frame, word, hold))
         return false;
     ret_pin->data = tarn_view_frame(&session->view, frame);
-    ret_pin->frame = frame;
-    ret_pin->hold = hold;
+    /* In one store: the pin is passed on in a register, and a load of both halves just after two
+     * stores would wait until those have left the store buffer. */
+    const uint32_t names[] = {frame, hold};
+    memcpy(&ret_pin->frame, names, sizeof names);
     session->free_holds = free_holds & (free_holds - 1);
     touch(&session->view.descriptors[frame], hints);
     tarn_word *hits = hits_of(session, id);
