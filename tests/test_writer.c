@@ -1,0 +1,856 @@
+/* SPDX-License-Identifier: MIT */
+/* The writer: what it makes durable and what it says when it cannot, how one takes over from
+ * another, and what it does about files. Its own state is within reach here, so that an error of
+ * the device can be put where one is wanted.
+ */
+#include <signal.h>
+#include <sys/mount.h>
+
+#include "lib/io/backend.h"
+#include "lib/writer/state.h"
+#include "shm/holds.h"
+#include "tests/pool.h"
+
+/* A writer on a thread of this process. */
+static struct tarn_pool *writer_pool;
+static struct tarn_writer *writer;
+static pthread_t writer_thread;
+
+static void *run_writer(void *result)
+{
+    *(int *)result = tarn_writer_run(writer);
+    return NULL;
+}
+
+static int writer_result;
+
+static void begin_writer(enum tarn_io_backend backend)
+{
+    struct tarn_writer_options options = {.backend = backend};
+
+    writer_pool = attach_pool(test_pool_name());
+    ck_assert_int_eq(tarn_writer_open(writer_pool, &options, &writer), 0);
+    ck_assert_int_eq(pthread_create(&writer_thread, NULL, run_writer, &writer_result), 0);
+}
+
+static int end_writer(void)
+{
+    tarn_writer_stop(writer);
+    pthread_join(writer_thread, NULL);
+    tarn_writer_close(writer);
+    tarn_detach(writer_pool);
+    return writer_result;
+}
+
+static struct tarn_writer *process_writer;
+
+static void stop_process_writer(int signal_number)
+{
+    (void)signal_number;
+    tarn_writer_stop(process_writer);
+}
+
+/* A writer in a process of its own. */
+static pid_t fork_writer(enum tarn_io_backend backend)
+{
+    pid_t pid = fork();
+
+    if (pid != 0)
+        return pid;
+    struct tarn_writer_options options = {.backend = backend};
+    struct tarn_pool *own = attach_pool(test_pool_name());
+    int result = tarn_writer_open(own, &options, &process_writer);
+    if (result == 0) {
+        signal(SIGTERM, stop_process_writer);
+        result = tarn_writer_run(process_writer);
+    }
+    tarn_writer_close(process_writer);
+    tarn_detach(own);
+    _exit(result == 0 ? 0 : 1);
+}
+
+static void kill_and_wait(pid_t pid)
+{
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}
+
+static void begin_pool(unsigned frame_count)
+{
+    pool = init_pool(test_pool_name(), test_path("pool"), frame_count, 16);
+    session = open_session(pool);
+}
+
+static uint64_t writer_count(unsigned counter)
+{
+    uint64_t count = 0;
+
+    for (unsigned slot = 1; slot <= pool->view.slot_max; slot++)
+        count += tarn_load_relaxed(&tarn_view_slot(&pool->view, slot)->counter[counter]);
+    return count;
+}
+
+static bool is_dirty(struct tarn_page_id id)
+{
+    uint64_t word;
+    uint32_t frame = tarn_table_find(&pool->view, id.value, &word);
+
+    return frame != TARN_NO_FRAME &&
+           dirty_word_dirty(tarn_load_acquire(&pool->view.descriptors[frame].dirty_word));
+}
+
+static bool is_cached(struct tarn_page_id id)
+{
+    uint64_t word;
+
+    return tarn_table_find(&pool->view, id.value, &word) != TARN_NO_FRAME;
+}
+
+/* True once the expression is, within five seconds. */
+#define comes_true(expression)                                                                     \
+    __extension__({                                                                                \
+        bool true_ = false;                                                                        \
+        for (int i_ = 0; i_ < 5000 && !(true_ = (expression)); i_++)                               \
+            sleep_ms(1);                                                                           \
+        true_;                                                                                     \
+    })
+
+/* Flushing. The loop variable is the backend. */
+
+START_TEST(neighbours_are_written_together_and_synced_once)
+{
+    begin_pool(256);
+    begin_writer((enum tarn_io_backend)_i);
+    file = make_file(session, "data", 64);
+    uint64_t writes = writer_count(COUNTER_WRITES), syncs = writer_count(COUNTER_SYNCS);
+    for (unsigned i = 0; i < 64; i++)
+        fill_page(session, page(i), (int)i + 1);
+    assert_ok(session, tarn_flush_all(session));
+    ck_assert_uint_eq(writer_count(COUNTER_WRITES) - writes, 4);
+    ck_assert_uint_eq(writer_count(COUNTER_SYNCS) - syncs, 1);
+    for (unsigned i = 0; i < 64; i++) {
+        ck_assert(disk_has(file_path("data"), i, (int)i + 1));
+        ck_assert(!is_dirty(page(i)));
+    }
+    assert_ok(session, tarn_flush_all(session));
+    ck_assert_uint_eq(writer_count(COUNTER_SYNCS) - syncs, 1);
+    ck_assert_int_eq(end_writer(), 0);
+    assert_consistent(pool);
+}
+END_TEST
+
+START_TEST(page_and_file_flushes_write_what_was_asked_for)
+{
+    begin_pool(256);
+    begin_writer((enum tarn_io_backend)_i);
+    file = make_file(session, "data", 8);
+    uint32_t other = make_file(session, "other", 8);
+    fill_page(session, page(1), 11);
+    fill_page(session, page(2), 22);
+    fill_page(session, tarn_page_id(other, 1), 33);
+    assert_ok(session, tarn_flush_page(session, page(1)));
+    ck_assert(disk_has(file_path("data"), 1, 11));
+    ck_assert(disk_has(file_path("data"), 2, 0));
+    assert_ok(session, tarn_flush_file(session, other));
+    ck_assert(disk_has(file_path("other"), 1, 33));
+    ck_assert(disk_has(file_path("data"), 2, 0));
+    ck_assert(is_dirty(page(2)));
+    /* The end writes the rest. */
+    ck_assert_int_eq(end_writer(), 0);
+    ck_assert(disk_has(file_path("data"), 2, 22));
+    ck_assert(!is_dirty(page(2)));
+}
+END_TEST
+
+static void *flush_often(void *argument)
+{
+    struct work *work = argument;
+
+    work->result = 0;
+    for (int i = 0; i < 200 && work->result == 0; i++) {
+        fill_page(work->session, work->id, 1 + i % 250);
+        work->result =
+            i % 8 == 7 ? tarn_flush_all(work->session) : tarn_flush_page(work->session, work->id);
+    }
+    return NULL;
+}
+
+START_TEST(many_who_flush_share_writes_and_syncs)
+{
+    struct work work[8];
+
+    begin_pool(256);
+    begin_writer((enum tarn_io_backend)_i);
+    file = make_file(session, "data", 8);
+    uint64_t syncs = writer_count(COUNTER_SYNCS);
+    for (unsigned i = 0; i < 8; i++)
+        start_work(&work[i], flush_often, open_session(pool), page(i), -1);
+    for (unsigned i = 0; i < 8; i++) {
+        ck_assert_int_eq(end_work(&work[i]), 0);
+        ck_assert(disk_has(file_path("data"), i, 200));
+    }
+    ck_assert_uint_le(writer_count(COUNTER_SYNCS) - syncs, 8 * 200);
+    ck_assert_int_eq(end_writer(), 0);
+    assert_consistent(pool);
+}
+END_TEST
+
+/* A holder must hold nobody up, and its change must not get to the disk. */
+START_TEST(page_held_exclusively_is_flushed_as_it_was)
+{
+    struct tarn_writable_page whole, range;
+    struct tarn_locked_page locked;
+
+    begin_pool(256);
+    begin_writer((enum tarn_io_backend)_i);
+    file = make_file(session, "data", 8);
+    for (unsigned i = 0; i < 3; i++)
+        fill_page(session, page(i), 10 + (int)i);
+    struct tarn_session *holder = open_session(pool);
+    assert_ok(holder, tarn_mtr_begin(holder, 3));
+    assert_ok(holder, tarn_mtr_write(holder, page(0), -1, &whole));
+    memset(whole.data, 99, PAGE_BYTES);
+    assert_ok(holder, tarn_mtr_write_range(holder, page(1), 100, 8, -1, &range));
+    memset((uint8_t *)range.data + 100, 99, 8);
+    assert_ok(holder, tarn_mtr_write_range(holder, page(1), 104, 500, -1, &range));
+    memset((uint8_t *)range.data + 104, 98, 500);
+    assert_ok(holder, tarn_mtr_lock(holder, page(2), -1, &locked));
+
+    assert_ok(session, tarn_flush_all(session));
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert(disk_has(file_path("data"), i, 10 + (int)i));
+        ck_assert(is_dirty(page(i)));
+    }
+    ck_assert_int_eq(tarn_mtr_commit(holder, 0), 1);
+    assert_ok(session, tarn_flush_all(session));
+    ck_assert(disk_has(file_path("data"), 0, 99));
+    for (unsigned i = 0; i < 3; i++)
+        ck_assert(!is_dirty(page(i)));
+    ck_assert_int_eq(end_writer(), 0);
+}
+END_TEST
+
+/* A small pool that changes many more pages than it holds. */
+START_TEST(cleaner_keeps_up_with_pages_that_do_not_fit)
+{
+    uint64_t seed = test_seed();
+    static int expected[1000];
+
+    begin_pool(16);
+    begin_writer((enum tarn_io_backend)_i);
+    file = make_file(session, "data", 1000);
+    for (int i = 0; i < 5000; i++) {
+        unsigned number = (unsigned)(test_random(&seed) % 1000);
+
+        expected[number] = 1 + i % 250;
+        fill_page(session, page(number), expected[number]);
+    }
+    for (unsigned i = 0; i < 1000; i++)
+        ck_assert(page_has(session, page(i), expected[i]));
+    assert_ok(session, tarn_flush_all(session));
+    for (unsigned i = 0; i < 1000; i++)
+        ck_assert(disk_has(file_path("data"), i, expected[i]));
+    ck_assert_int_eq(end_writer(), 0);
+    assert_consistent(pool);
+}
+END_TEST
+
+static long switches_of(pid_t pid)
+{
+    char path[64], line[256];
+    long count = -1;
+
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    FILE *stream = fopen(path, "r");
+    while (stream != NULL && fgets(line, sizeof(line), stream) != NULL)
+        sscanf(line, "voluntary_ctxt_switches: %ld", &count);
+    if (stream != NULL)
+        fclose(stream);
+    return count;
+}
+
+START_TEST(idle_writer_sleeps)
+{
+    begin_pool(256);
+    pid_t pid = fork_writer((enum tarn_io_backend)_i);
+    file = make_file(session, "data", 64);
+    for (unsigned i = 0; i < 60; i++)
+        fill_page(session, page(i), 7);
+    assert_ok(session, tarn_flush_all(session));
+    sleep_ms(200);
+    long before = switches_of(pid);
+    sleep_ms(2500);
+    ck_assert_int_le(switches_of(pid) - before, 1);
+    /* And it is there at once when it is called. */
+    int64_t begun = now_ms();
+    fill_page(session, page(0), 8);
+    assert_ok(session, tarn_flush_all(session));
+    ck_assert_int_lt(now_ms() - begun, 500);
+    kill(pid, SIGTERM);
+    assert_ends_well(pid);
+}
+END_TEST
+
+START_TEST(writer_without_its_fifo_still_answers)
+{
+    char path[TARN_PATH_BYTES];
+
+    begin_pool(256);
+    begin_writer((enum tarn_io_backend)_i);
+    file = make_file(session, "data", 8);
+    tarn_wake_path(pool->segment_path, path);
+    unlink(path);
+    struct tarn_pool *late = attach_pool(test_pool_name());
+    struct tarn_session *other = open_session(late);
+    for (int i = 0; i < 3; i++) {
+        fill_page(other, page(0), 10 + i);
+        assert_ok(other, tarn_flush_all(other));
+        ck_assert(disk_has(file_path("data"), 0, 10 + i));
+        sleep_ms(20);
+    }
+    tarn_detach(late);
+    ck_assert_int_eq(end_writer(), 0);
+}
+END_TEST
+
+/* Errors of the device. */
+
+static const struct tarn_io_ops *true_ops;
+static struct tarn_io_ops false_ops;
+static _Atomic int syncs_to_fail;
+
+/* Takes syncs out of what is queued and lets them fail. */
+static void fail_syncs(struct tarn_io *io)
+{
+    struct tarn_io_request_list rest = {0};
+    struct tarn_io_request *request;
+
+    while ((request = tarn_io_list_pop(&io->queued)) != NULL) {
+        if (request->kind == TARN_IO_REQUEST_SYNC && syncs_to_fail > 0) {
+            syncs_to_fail--;
+            request->result = -EIO;
+            tarn_io_list_push(&io->done, request);
+        } else {
+            tarn_io_list_push(&rest, request);
+        }
+    }
+    tarn_io_list_append(&io->queued, &rest);
+}
+
+static int false_submit(struct tarn_io *io)
+{
+    fail_syncs(io);
+    return true_ops->submit(io);
+}
+
+static int false_wait(struct tarn_io *io, int64_t wait_ns_max)
+{
+    fail_syncs(io);
+    return true_ops->wait(io, io->done.first != NULL ? 0 : wait_ns_max);
+}
+
+/* The writer has served and sleeps, so nobody reads the pointer meanwhile. */
+static void make_syncs_fail(int count)
+{
+    sleep_ms(50);
+    if (true_ops == NULL) {
+        true_ops = writer->io->ops;
+        false_ops = *true_ops;
+        false_ops.submit = false_submit;
+        false_ops.wait = false_wait;
+        writer->io->ops = &false_ops;
+        /* It sleeps in the true one still. */
+        assert_ok(session, tarn_flush_all(session));
+        sleep_ms(20);
+    }
+    syncs_to_fail = count;
+}
+
+START_TEST(failed_sync_has_the_pages_written_again)
+{
+    begin_pool(256);
+    begin_writer((enum tarn_io_backend)_i);
+    file = make_file(session, "data", 8);
+    make_syncs_fail(0);
+    fill_page(session, page(1), 11);
+    uint64_t written = writer_count(COUNTER_PAGES_WRITTEN);
+    make_syncs_fail(1);
+    assert_ok(session, tarn_flush_all(session));
+    ck_assert_uint_eq(syncs_to_fail, 0);
+    ck_assert_uint_ge(writer_count(COUNTER_PAGES_WRITTEN) - written, 2);
+    ck_assert(disk_has(file_path("data"), 1, 11));
+    ck_assert(!is_dirty(page(1)));
+    ck_assert_uint_eq(tarn_load_relaxed(&pool->view.control->failed), 0);
+    /* Not in a row with the first one. */
+    fill_page(session, page(1), 12);
+    make_syncs_fail(1);
+    assert_ok(session, tarn_flush_page(session, page(1)));
+    ck_assert_int_eq(end_writer(), 0);
+}
+END_TEST
+
+START_TEST(second_failed_sync_in_a_row_ends_durability_for_good)
+{
+    struct tarn_message message = {""};
+    uint32_t other;
+
+    begin_pool(256);
+    begin_writer((enum tarn_io_backend)_i);
+    file = make_file(session, "data", 8);
+    make_syncs_fail(0);
+    fill_page(session, page(1), 11);
+    make_syncs_fail(2);
+    assert_fails(session, -ENOTRECOVERABLE, "", tarn_flush_all(session));
+    assert_fails(session, -ENOTRECOVERABLE, "", tarn_flush_page(session, page(2)));
+    assert_fails(session, -ENOTRECOVERABLE, "",
+                 tarn_file_open(session, "other", TARN_FILE_CREATE, &other));
+    ck_assert(is_dirty(page(1)) && page_has(session, page(1), 11));
+    ck_assert_uint_eq(tarn_load_relaxed(&pool->view.control->failed), EIO);
+    ck_assert_int_eq(end_writer(), -ENOTRECOVERABLE);
+    /* Its successor knows. */
+    begin_writer((enum tarn_io_backend)_i);
+    assert_fails(session, -ENOTRECOVERABLE, "", tarn_flush_all(session));
+    ck_assert_int_eq(end_writer(), -ENOTRECOVERABLE);
+    tarn_detach(pool);
+    assert_fails_with(message, -ENOTRECOVERABLE, "",
+                      tarn_destroy(test_pool_name(), NULL, 0, &message));
+    ck_assert(exists(test_path("pool/options")));
+    ck_assert_int_eq(tarn_destroy(test_pool_name(), NULL, TARN_DESTROY_FORCE, &message),
+                     -ENOTRECOVERABLE);
+    ck_assert(!exists(test_path("pool/options")));
+}
+END_TEST
+
+/* A sparse file of 64 pages on a file system with room for none: writes into holes fail, those of
+ * pages that have their blocks succeed. */
+static const char *full_disk(void)
+{
+    char command[TARN_PATH_BYTES + 64];
+    const char *disk = test_path("disk"), *path = test_path("disk/data");
+
+    mkdir(disk, 0700);
+    if (mount("tarn-test", disk, "tmpfs", 0, "size=1m") != 0)
+        test_skip("no right to mount");
+    int fd = open(path, O_RDWR | O_CREAT, 0600);
+    uint8_t zeros[PAGE_BYTES] = {0};
+    ck_assert_int_eq(ftruncate(fd, 64 * PAGE_BYTES), 0);
+    for (unsigned i = 0; i < 64; i += 2)
+        ck_assert_int_eq(pwrite(fd, zeros, PAGE_BYTES, i * PAGE_BYTES), PAGE_BYTES);
+    close(fd);
+    snprintf(command, sizeof(command), "cat /dev/zero 2>/dev/null >'%s'", test_path("disk/filler"));
+    ck_assert_int_ne(system(command), -1);
+    return path;
+}
+
+START_TEST(failed_write_keeps_the_page_dirty_and_hides_no_good_one)
+{
+    begin_pool(256);
+    begin_writer((enum tarn_io_backend)_i);
+    const char *path = full_disk();
+    assert_ok(session, tarn_file_open(session, path, 0, &file));
+    for (unsigned i = 0; i < 64; i++)
+        fill_page(session, page(i), (int)i + 1);
+    int result = tarn_flush_file(session, file);
+    bool good = true;
+    for (unsigned i = 0; i < 64; i++)
+        good = good && is_dirty(page(i)) == (i % 2 == 1) &&
+               disk_has(path, i, i % 2 == 0 ? (int)i + 1 : 0);
+    int good_one = tarn_flush_page(session, page(2));
+    int bad_one = tarn_flush_page(session, page(3));
+    unlink(test_path("disk/filler"));
+    int after = tarn_flush_file(session, file);
+    bool all = true;
+    for (unsigned i = 0; i < 64; i++)
+        all = all && !is_dirty(page(i)) && disk_has(path, i, (int)i + 1);
+    int end = end_writer();
+    umount2(test_path("disk"), MNT_DETACH);
+    ck_assert_int_eq(result, -ENOSPC);
+    ck_assert(good);
+    ck_assert_int_eq(good_one, 0);
+    ck_assert_int_eq(bad_one, -ENOSPC);
+    ck_assert_int_eq(after, 0);
+    ck_assert(all);
+    ck_assert_int_eq(end, 0);
+}
+END_TEST
+
+/* Taking over. */
+
+START_TEST(told_to_stop_it_flushes_and_leaves)
+{
+    begin_pool(256);
+    pid_t pid = fork_writer((enum tarn_io_backend)_i);
+    file = make_file(session, "data", 64);
+    for (unsigned i = 0; i < 64; i++)
+        fill_page(session, page(i), (int)i + 1);
+    kill(pid, SIGTERM);
+    assert_ends_well(pid);
+    for (unsigned i = 0; i < 64; i++) {
+        ck_assert(disk_has(file_path("data"), i, (int)i + 1));
+        ck_assert(!is_dirty(page(i)));
+    }
+    ck_assert(!tarn_byte_locked(pool->ask_fd, TARN_LOCK_WRITER));
+    assert_consistent(pool);
+}
+END_TEST
+
+START_TEST(standby_takes_over_from_a_killed_writer)
+{
+    begin_pool(512);
+    pid_t pid = fork_writer((enum tarn_io_backend)_i);
+    file = make_file(session, "data", 400);
+    pid_t standby = fork_writer((enum tarn_io_backend)_i);
+    ck_assert(comes_true(tarn_load_relaxed(&pool->view.control->standby_slot) != 0));
+    for (int round = 1; round <= 8; round++) {
+        for (unsigned i = 0; i < 400; i++)
+            fill_page(session, page(i), round);
+        struct tarn_session *other = open_session(pool);
+        struct work work;
+        start_work(&work, flush_often, other, page(0), -1);
+        sleep_ms(round);
+        kill_and_wait(pid);
+        assert_ok(session, tarn_flush_all(session));
+        for (unsigned i = 1; i < 400; i++)
+            ck_assert(disk_has(file_path("data"), i, round));
+        ck_assert_int_eq(end_work(&work), 0);
+        tarn_session_close(other);
+        pid = standby;
+        standby = fork_writer((enum tarn_io_backend)_i);
+        ck_assert(comes_true(tarn_load_relaxed(&pool->view.control->standby_slot) != 0));
+    }
+    ck_assert_uint_eq(pool->view.control->writer.takeovers, 9);
+    kill(standby, SIGTERM);
+    assert_ends_well(standby);
+    kill(pid, SIGTERM);
+    assert_ends_well(pid);
+    assert_consistent(pool);
+}
+END_TEST
+
+/* What the dead writer's description still holds is what its requests still do. */
+START_TEST(nothing_is_written_before_the_last_write_of_a_dead_writer_has_landed)
+{
+    int ready[2];
+    char byte;
+
+    begin_pool(256);
+    begin_writer((enum tarn_io_backend)_i);
+    file = make_file(session, "data", 8);
+    ck_assert_int_eq(end_writer(), 0);
+    ck_assert_int_eq(pipe(ready), 0);
+    pid_t late = fork();
+    if (late == 0) {
+        uint8_t old[PAGE_BYTES];
+        int fd = open(file_path("data"), O_RDWR);
+
+        memset(old, 66, sizeof(old));
+        tarn_lock_byte(fd, TARN_LOCK_FENCE, F_WRLCK);
+        if (write(ready[1], "x", 1) != 1)
+            _exit(1);
+        sleep_ms(300);
+        _exit(pwrite(fd, old, sizeof(old), 0) == PAGE_BYTES ? 0 : 1);
+    }
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+    fill_page(session, page(0), 77);
+    int64_t begun = now_ms();
+    begin_writer((enum tarn_io_backend)_i);
+    assert_ok(session, tarn_flush_all(session));
+    ck_assert_int_ge(now_ms() - begun, 250);
+    assert_ends_well(late);
+    ck_assert(disk_has(file_path("data"), 0, 77));
+    ck_assert_int_eq(end_writer(), 0);
+}
+END_TEST
+
+START_TEST(only_one_of_two_writers_works)
+{
+    struct tarn_writer_options options = {.no_standby = true};
+    struct tarn_writer *second;
+
+    begin_pool(256);
+    begin_writer((enum tarn_io_backend)_i);
+    file = make_file(session, "data", 8);
+    ck_assert_int_eq(tarn_writer_open(pool, &options, &second), 0);
+    ck_assert_int_eq(tarn_writer_run(second), -EBUSY);
+    tarn_writer_close(second);
+    ck_assert_int_eq(end_writer(), 0);
+}
+END_TEST
+
+START_TEST(killed_session_is_reaped_though_nobody_waits_for_it)
+{
+    int ready[2];
+    char byte;
+
+    begin_pool(256);
+    begin_writer((enum tarn_io_backend)_i);
+    file = make_file(session, "data", 8);
+    fill_page(session, page(1), 11);
+    ck_assert_int_eq(pipe(ready), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct tarn_pool *own = attach_pool(test_pool_name());
+        struct tarn_session *mine = open_session(own);
+        struct tarn_writable_page change;
+
+        assert_ok(mine, tarn_mtr_begin(mine, 1));
+        assert_ok(mine, tarn_mtr_write(mine, page(1), -1, &change));
+        memset(change.data, 99, PAGE_BYTES);
+        if (write(ready[1], "x", 1) == 1)
+            pause();
+        _exit(1);
+    }
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+    uint64_t reaps = tarn_load_relaxed(&pool->view.control->reaps);
+    kill_and_wait(child);
+    bool reaped = comes_true(tarn_load_relaxed(&pool->view.control->reaps) == reaps + 1);
+    ck_assert_msg(reaped, "%d reaps", (int)(tarn_load_relaxed(&pool->view.control->reaps) - reaps));
+    ck_assert(page_has(session, page(1), 11));
+    ck_assert_int_eq(end_writer(), 0);
+    assert_consistent(pool);
+}
+END_TEST
+
+START_TEST(requests_may_be_taken_back_and_asked_again)
+{
+    struct tarn_session_options options = {.size = sizeof(options), .wait_ms = 30};
+    struct tarn_session *hasty;
+
+    begin_pool(256);
+    pid_t pid = fork_writer((enum tarn_io_backend)_i);
+    file = make_file(session, "data", 64);
+    ck_assert_int_eq(tarn_session_open(pool, &options, &hasty), 0);
+    for (int i = 0; i < 5; i++) {
+        fill_page(session, page(1), 10 + i);
+        kill(pid, SIGSTOP);
+        assert_fails(hasty, -ETIMEDOUT, "", tarn_flush_all(hasty));
+        assert_fails(hasty, -ETIMEDOUT, "", tarn_flush_page(hasty, page(1)));
+        assert_fails(hasty, -ETIMEDOUT, "", tarn_file_truncate(hasty, file, 60 - (unsigned)i, 0));
+        kill(pid, SIGCONT);
+        assert_ok(session, tarn_flush_all(session));
+        ck_assert(disk_has(file_path("data"), 1, 10 + i));
+    }
+    for (int i = 0; i < 2000; i++) {
+        hasty->wait_ms = i % 3;
+        fill_page(session, page(1), 1 + i % 250);
+        int result = i % 2 ? tarn_flush_all(hasty) : tarn_flush_page(hasty, page(1));
+        ck_assert(result == 0 || result == -ETIMEDOUT);
+        ck_assert(result != 0 || disk_has(file_path("data"), 1, 1 + i % 250));
+    }
+    kill(pid, SIGTERM);
+    assert_ends_well(pid);
+    assert_consistent(pool);
+}
+END_TEST
+
+/* Files. */
+
+START_TEST(file_is_what_it_is_by_whatever_path)
+{
+    uint32_t other;
+
+    begin_pool(256);
+    begin_writer((enum tarn_io_backend)_i);
+    file = make_file(session, "data", 8);
+    ck_assert_int_eq(symlink("data", file_path("link")), 0);
+    ck_assert_int_eq(link(file_path("data"), file_path("hard")), 0);
+    const char *const same[] = {"data", "./data", "link", "hard", file_path("data")};
+    for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
+        assert_ok(session, tarn_file_open(session, same[i], TARN_FILE_CREATE, &other));
+        ck_assert_uint_eq(other, file);
+        assert_fails(
+            session, -EEXIST, "",
+            tarn_file_open(session, same[i], TARN_FILE_CREATE | TARN_FILE_EXCLUSIVE, &other));
+    }
+    mkdir(file_path("dir"), 0700);
+    mkfifo(file_path("fifo"), 0600);
+    const char *const never[] = {"options", "files",     "lock",    "dir",
+                                 "fifo",    "/dev/null", "tmp.1.1", pool->segment_path};
+    for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++)
+        assert_fails(session, -EINVAL, "",
+                     tarn_file_open(session, never[i], TARN_FILE_CREATE, &other));
+    assert_fails(session, -ENOENT, "", tarn_file_open(session, "none", 0, &other));
+    assert_fails(session, -ENOENT, "",
+                 tarn_file_open(session, "none/none", TARN_FILE_CREATE, &other));
+    ck_assert_int_eq(end_writer(), 0);
+}
+END_TEST
+
+START_TEST(file_of_another_pool_is_refused)
+{
+    struct tarn_session *other_session;
+
+    begin_pool(256);
+    begin_writer((enum tarn_io_backend)_i);
+    file = make_file(session, "data", 8);
+    struct tarn_pool *other = open_pool(NULL, 64, &other_session);
+    assert_fails(other_session, -EBUSY, "",
+                 tarn_file_open(other_session, file_path("data"), 0, &file));
+    ck_assert_int_eq(tarn_detach(other), 0);
+    ck_assert_int_eq(end_writer(), 0);
+}
+END_TEST
+
+/* It must not have been half done: what was changed is still there, on disk too when flushed. */
+START_TEST(truncation_that_is_given_up_has_changed_nothing)
+{
+    struct tarn_pin pin;
+    uint64_t count;
+
+    begin_pool(256);
+    begin_writer((enum tarn_io_backend)_i);
+    file = make_file(session, "data", 64);
+    for (unsigned i = 0; i < 64; i++)
+        fill_page(session, page(i), (int)i + 1);
+    struct tarn_session *holder = open_session(pool);
+    assert_ok(holder, tarn_pin(holder, page(40), 0, &pin));
+    int64_t begun = now_ms();
+    assert_fails(session, -EBUSY, "", tarn_file_truncate(session, file, 10, 100));
+    ck_assert_int_ge(now_ms() - begun, 90);
+    ck_assert_uint_eq(tarn_load_relaxed(&session->shared->request.answer_slot), holder->slot);
+    assert_fails(session, -EBUSY, "", tarn_file_drop(session, file, 1, 0));
+    assert_ok(session, tarn_file_page_count(session, file, &count));
+    ck_assert_uint_eq(count, 64);
+    assert_ok(session, tarn_flush_all(session));
+    for (unsigned i = 0; i < 64; i++)
+        ck_assert(disk_has(file_path("data"), i, (int)i + 1));
+
+    assert_ok(holder, tarn_unpin(holder, pin));
+    assert_ok(session, tarn_file_truncate(session, file, 10, 0));
+    ck_assert(!is_cached(page(10)) && is_cached(page(9)));
+    struct stat status;
+    ck_assert_int_eq(stat(file_path("data"), &status), 0);
+    ck_assert_int_eq(status.st_size, 10 * PAGE_BYTES);
+    assert_ok(session, tarn_file_extend(session, file, 64));
+    for (unsigned i = 10; i < 64; i++)
+        ck_assert(page_has(session, page(i), 0));
+    ck_assert(page_has(session, page(9), 10));
+    ck_assert_int_eq(end_writer(), 0);
+    assert_consistent(pool);
+}
+END_TEST
+
+static void *truncate_file(void *argument)
+{
+    struct work *work = argument;
+
+    work->result = tarn_file_truncate(work->session, tarn_page_file(work->id), 10, work->wait_ms);
+    return NULL;
+}
+
+START_TEST(truncation_that_waits_holds_up_nobody_else)
+{
+    struct tarn_pin pin;
+    struct work work;
+    uint32_t other;
+
+    begin_pool(256);
+    begin_writer((enum tarn_io_backend)_i);
+    file = make_file(session, "data", 64);
+    for (unsigned i = 0; i < 64; i++)
+        fill_page(session, page(i), (int)i + 1);
+    assert_ok(session, tarn_pin(session, page(40), 0, &pin));
+    start_work(&work, truncate_file, open_session(pool), page(0), -1);
+    sleep_ms(50);
+    assert_ok(session, tarn_file_open(session, "other", TARN_FILE_CREATE, &other));
+    assert_ok(session, tarn_file_extend(session, other, 10));
+    fill_page(session, tarn_page_id(other, 3), 33);
+    assert_ok(session, tarn_flush_file(session, other));
+    fill_page(session, page(3), 44);
+    assert_ok(session, tarn_flush_page(session, page(3)));
+    ck_assert_int_eq(work.result, 12345);
+    assert_ok(session, tarn_unpin(session, pin));
+    ck_assert_int_eq(end_work(&work), 0);
+    ck_assert(disk_has(file_path("data"), 3, 44));
+    ck_assert_int_eq(end_writer(), 0);
+    assert_consistent(pool);
+}
+END_TEST
+
+START_TEST(truncation_of_a_dead_writer_is_brought_to_its_end)
+{
+    begin_pool(256);
+    begin_writer((enum tarn_io_backend)_i);
+    file = make_file(session, "data", 64);
+    uint32_t other = make_file(session, "other", 64);
+    for (unsigned i = 0; i < 64; i++) {
+        fill_page(session, page(i), (int)i + 1);
+        fill_page(session, tarn_page_id(other, i), (int)i + 1);
+    }
+    kill_and_wait(fork_writer((enum tarn_io_backend)_i));
+    ck_assert_int_eq(end_writer(), 0);
+    fill_page(session, page(20), 99);
+    /* The words as a writer that dies in the middle leaves them. */
+    tarn_store_release(&pool->view.files[file].page_count, 10);
+    uint64_t word = tarn_load_relaxed(&pool->view.files[other].word);
+    tarn_store_release(&pool->view.files[other].word, (word & ~UINT64_C(3)) | FILE_DROPPED);
+    begin_writer((enum tarn_io_backend)_i);
+    ck_assert(comes_true(!is_cached(page(10)) && !is_cached(page(63)) && !is_cached(page(20))));
+    ck_assert(comes_true(!is_cached(tarn_page_id(other, 0))));
+    ck_assert(is_cached(page(9)));
+    assert_ok(session, tarn_file_extend(session, file, 64));
+    ck_assert(page_has(session, page(20), 0));
+    ck_assert(disk_has(file_path("data"), 20, 0));
+    ck_assert_int_eq(end_writer(), 0);
+    struct tarn_file_record record;
+    ck_assert_int_eq(tarn_directory_find_file(pool->directory_fd, other, &record, NULL), -ENXIO);
+    assert_consistent(pool);
+}
+END_TEST
+
+START_TEST(incarnations_are_never_given_twice)
+{
+    uint64_t newest = 0;
+    uint32_t other;
+
+    begin_pool(256);
+    for (int i = 0; i < 6; i++) {
+        begin_writer((enum tarn_io_backend)_i);
+        assert_ok(session, tarn_file_open(session, "data", TARN_FILE_CREATE, &other));
+        uint64_t one = file_word_incarnation(tarn_load_relaxed(&pool->view.files[other].word));
+        ck_assert_uint_gt(one, newest);
+        newest = one;
+        assert_ok(session, tarn_file_drop(session, other, 1, 0));
+        ck_assert(!exists(file_path("data")));
+        ck_assert_int_eq(end_writer(), 0);
+    }
+}
+END_TEST
+
+static void add(TCase *tcase, const TTest *test)
+{
+    tcase_add_loop_test(tcase, test, TARN_IO_URING, TARN_IO_THREADS + 1);
+}
+
+void test_suite(Suite *suite)
+{
+    TCase *flush = test_case(suite, "flush", 30);
+    add(flush, neighbours_are_written_together_and_synced_once);
+    add(flush, page_and_file_flushes_write_what_was_asked_for);
+    add(flush, many_who_flush_share_writes_and_syncs);
+    add(flush, page_held_exclusively_is_flushed_as_it_was);
+    add(flush, cleaner_keeps_up_with_pages_that_do_not_fit);
+    add(flush, idle_writer_sleeps);
+    add(flush, writer_without_its_fifo_still_answers);
+
+    TCase *errors = test_case(suite, "errors", 30);
+    add(errors, failed_sync_has_the_pages_written_again);
+    add(errors, second_failed_sync_in_a_row_ends_durability_for_good);
+    add(errors, failed_write_keeps_the_page_dirty_and_hides_no_good_one);
+
+    TCase *takeover = test_case(suite, "takeover", 60);
+    add(takeover, told_to_stop_it_flushes_and_leaves);
+    add(takeover, standby_takes_over_from_a_killed_writer);
+    add(takeover, nothing_is_written_before_the_last_write_of_a_dead_writer_has_landed);
+    add(takeover, only_one_of_two_writers_works);
+    add(takeover, killed_session_is_reaped_though_nobody_waits_for_it);
+    add(takeover, requests_may_be_taken_back_and_asked_again);
+
+    TCase *files = test_case(suite, "files", 30);
+    add(files, file_is_what_it_is_by_whatever_path);
+    add(files, file_of_another_pool_is_refused);
+    add(files, truncation_that_is_given_up_has_changed_nothing);
+    add(files, truncation_that_waits_holds_up_nobody_else);
+    add(files, truncation_of_a_dead_writer_is_brought_to_its_end);
+    add(files, incarnations_are_never_given_twice);
+}
