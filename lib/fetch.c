@@ -408,8 +408,8 @@ int tarn_fetch_new(struct tarn_session *session, struct tarn_page_id id, unsigne
     }
 }
 
-static __attribute__((noinline)) int pin_slowly(struct tarn_session *session, struct tarn_page_id id, unsigned hints,
-                      struct tarn_pin *ret_pin)
+static TARN_SLOW int pin_slowly(struct tarn_session *session, struct tarn_page_id id,
+                                unsigned hints, struct tarn_pin *ret_pin)
 {
     int hold = tarn_hold_take(session);
     if (hold < 0)
@@ -425,10 +425,8 @@ static __attribute__((noinline)) int pin_slowly(struct tarn_session *session, st
 }
 
 /* The hit: announces a hold of the frame, makes sure, counts. False: nothing was done. */
-static inline __attribute__((always_inline)) bool hit(struct tarn_session *session,
-                                                      struct tarn_page_id id, uint32_t frame,
-                                                      uint64_t word, unsigned hints,
-                                                      struct tarn_pin *ret_pin)
+static TARN_INLINE bool hit(struct tarn_session *session, struct tarn_page_id id, uint32_t frame,
+                            uint64_t word, unsigned hints, struct tarn_pin *ret_pin)
 {
     uint64_t free_holds = session->free_holds;
     unsigned hold = (unsigned)__builtin_ctzll(free_holds | UINT64_C(1) << TARN_HOLDS_MAX);
@@ -452,9 +450,8 @@ static inline __attribute__((always_inline)) bool hit(struct tarn_session *sessi
 }
 
 /* The page is not in its own place of the table: elsewhere, or nowhere. */
-static __attribute__((noinline)) int pin_elsewhere(struct tarn_session *session,
-                                                   struct tarn_page_id id, unsigned hints,
-                                                   struct tarn_pin *ret_pin)
+static TARN_SLOW int pin_elsewhere(struct tarn_session *session, struct tarn_page_id id,
+                                   unsigned hints, struct tarn_pin *ret_pin)
 {
     uint64_t word;
     uint32_t frame = tarn_table_search(&session->view, id.value, &word);
@@ -464,9 +461,8 @@ static __attribute__((noinline)) int pin_elsewhere(struct tarn_session *session,
 }
 
 /* Refused; or the one hit in SAMPLE_EVERY that is timed. */
-static __attribute__((noinline)) int pin_with_attention(struct tarn_session *session,
-                                                        struct tarn_page_id id, unsigned hints,
-                                                        struct tarn_pin *ret_pin)
+static TARN_SLOW int pin_with_attention(struct tarn_session *session, struct tarn_page_id id,
+                                        unsigned hints, struct tarn_pin *ret_pin)
 {
     if (session->refusal != 0)
         return tarn_session_refuse(session);
@@ -494,7 +490,7 @@ int tarn_pin(struct tarn_session *session, struct tarn_page_id id, unsigned hint
     return pin_slowly(session, id, hints, ret_pin);
 }
 
-static __attribute__((noinline)) int unpin_refused(struct tarn_session *session, struct tarn_pin pin)
+static TARN_SLOW int unpin_refused(struct tarn_session *session, struct tarn_pin pin)
 {
     if (pin.hold < TARN_HOLDS_MAX && pin.frame < session->view.geometry.frame_count &&
         tarn_half_load_relaxed(session->hold[pin.hold]) == (hold_of(pin.frame) | HOLD_SHARED)) {

@@ -20,6 +20,10 @@
 #define TARN_SHM_DIRECTORY "/dev/shm"
 #define NS_PER_MS          INT64_C(1000000)
 
+/* Keeps what a hit does not need out of its way. */
+#define TARN_SLOW   __attribute__((noinline))
+#define TARN_INLINE inline __attribute__((always_inline))
+
 struct tarn_embedded;
 
 /* Who proves death: the kernel, or in a test a given set. Returns whether the session in `slot` is

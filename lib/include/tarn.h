@@ -361,8 +361,8 @@ TARN_API int tarn_unlatch_shared(struct tarn_session *session, struct tarn_pin p
 TARN_API int tarn_optimistic_begin(struct tarn_session *session, struct tarn_page_id id,
                                    struct tarn_optimistic *ret_optimistic);
 
-/* 1: everything read since begin was the page, unchanged; 0: begin again (also with a handle that is
- * closed or from before a fork: begin says which). Does not block. */
+/* 1: everything read since begin was the page, unchanged; 0: begin again (also with a handle that
+ * is closed or from before a fork: begin says which). Does not block. */
 TARN_API int tarn_optimistic_valid(struct tarn_session *session,
                                    const struct tarn_optimistic *optimistic);
 
