@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,16 +40,6 @@ struct arguments {
     const char *name, *directory, *shm_directory;
     struct tarn_writer_options writer;
 };
-
-/* For the signal handler alone. */
-static struct tarn_writer *running;
-
-static void stop_running(int signal_number)
-{
-    (void)signal_number;
-    if (running != NULL)
-        tarn_writer_stop(running);
-}
 
 static enum tarn_io_backend parse_backend(const char *text)
 {
@@ -133,15 +124,47 @@ static int attach(const struct arguments *arguments, struct tarn_pool **ret_pool
     return result == 0 ? TOOL_GOOD : tool_error("%s", message.text);
 }
 
-static void catch_signals(void)
+/* The signals that end it. */
+static sigset_t ends(void)
 {
-    struct sigaction action = {.sa_handler = stop_running};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    return signals;
+}
+
+/* Before there are other threads: the one that waits for them gets these signals. */
+static void block_signals(void)
+{
+    sigset_t signals = ends();
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
     /* A data file at its limit is an error of that write, not the end of the writer. */
     signal(SIGXFSZ, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
+}
+
+static void *stop_on_signal(void *context)
+{
+    struct tarn_writer *writer = context;
+    sigset_t signals = ends();
+    int signal_number;
+    sigwait(&signals, &signal_number);
+    tarn_writer_stop(writer);
+    return NULL;
+}
+
+/* Runs the writer until a signal, or until it cannot go on. */
+static int run(struct tarn_writer *writer)
+{
+    pthread_t thread;
+    int result = -pthread_create(&thread, NULL, stop_on_signal, writer);
+    if (result < 0)
+        return result;
+    result = tarn_writer_run(writer);
+    pthread_cancel(thread);
+    pthread_join(thread, NULL);
+    return result;
 }
 
 int tool_writer(int argc, char **argv)
@@ -154,13 +177,10 @@ int tool_writer(int argc, char **argv)
     arguments.writer.context = (void *)(uintptr_t)arguments.name;
     if (attach(&arguments, &pool) != 0)
         return TOOL_TROUBLE;
+    block_signals();
     int result = tarn_writer_open(pool, &arguments.writer, &writer);
-    if (result == 0) {
-        running = writer;
-        catch_signals();
-        result = tarn_writer_run(writer);
-        running = NULL;
-    }
+    if (result == 0)
+        result = run(writer);
     if (result < 0) {
         tarn_pool_message(pool, &message);
         tool_error("%s", message.text[0] != 0 ? message.text : tarn_strerror(result));
