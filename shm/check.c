@@ -393,7 +393,8 @@ static void examine_slot(struct checker *c, uint32_t slot)
         examine_free_slot(c, slot);
         return;
     }
-    if (state != SLOT_LIVE || role > ROLE_TOOL) {
+    bool asked_for = slot <= c->view->geometry.session_count;
+    if (state != SLOT_LIVE || role > ROLE_TOOL || asked_for != (role == ROLE_SESSION)) {
         SUSPECT(c, slot_state, {"slot", slot}, {"state", state}, {"role", role});
         return;
     }

@@ -22,7 +22,7 @@ enum {
     X(superblock, ALWAYS, "the superblock is whole, and what it says fits together")               \
     X(life, ALWAYS, "the pool is open or destroyed")                                               \
     X(file_word, ALWAYS, "a file is free, open or dropped, raw or temporary")                      \
-    X(slot_state, ALWAYS, "a slot is FREE or LIVE and has a role")                                 \
+    X(slot_state, ALWAYS, "a slot is FREE or LIVE, and kept for sessions or for other roles")      \
     X(slot_free, ALWAYS, "a FREE slot has no holds, mini-transaction, wait, request or lock")      \
     X(slot_free_claim, ALWAYS, "a FREE slot announces no frame")                                   \
     X(slot_reaped, SOON, "a dead session is reaped; this one is not reaped yet")                   \

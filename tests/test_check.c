@@ -186,6 +186,11 @@ static void slot_of_no_state(void)
     tarn_store_relaxed(&tarn_view_slot(&view, EMPTY_SLOT)->state, 2);
 }
 
+static void session_in_reserved_slot(void)
+{
+    tarn_store_relaxed(&tarn_view_slot(&view, SESSIONS + 1)->state, SLOT_LIVE);
+}
+
 static void free_slot_with_mtr(void)
 {
     tarn_store_relaxed(&tarn_view_slot(&view, EMPTY_SLOT)->mtr, mtr_word_of(1, 0, MTR_ACTIVE));
@@ -457,6 +462,7 @@ static const struct {
     {set_life, RULE_life, "control", 0, ALONE},
     {file_of_no_state, RULE_file_word, "file", 2, ALONE},
     {slot_of_no_state, RULE_slot_state, "slot", EMPTY_SLOT, ALONE},
+    {session_in_reserved_slot, RULE_slot_state, "slot", SESSIONS + 1, ALONE},
     {free_slot_with_mtr, RULE_slot_free, "slot", EMPTY_SLOT, ALONE},
     {free_slot_with_mark, RULE_slot_free, "slot", EMPTY_SLOT, ALONE},
     {free_slot_with_claim, RULE_slot_free_claim, "slot", EMPTY_SLOT, ALONE},
