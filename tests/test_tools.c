@@ -441,9 +441,8 @@ START_TEST(writer_serves_until_it_is_told_to_end)
     make_pool();
     pid_t writer = start_writer();
     wait_for_writer(writer);
-    assert_runs("\"$TARN\" dump \"$N\" options");
-    assert_out("backend");
-    assert_out("registered_files");
+    wait_for("options", "\"registered_files\"");
+    assert_out("\"backend\"");
     assert_ends(writer, SIGTERM);
     assert_runs("\"$TARN\" dump \"$N\" sessions");
     assert_out("none");
