@@ -375,7 +375,8 @@ START_TEST(words_of_others_do_no_harm_to_a_terminal)
     assert_runs("\"$TARN\" dump ./copy sessions");
     ck_assert_ptr_null(strchr(ran.out, 033));
     assert_out("a?[2Jb?\xc3\xa4");
-    assert_runs("\"$TARN\" dump ./copy --json sessions | python3 -m json.tool");
+    plant_session(&view, 2, "\xed\xa0\x80 \xe0\x80\x80 \xf4\x90\x80\x80 \xf0\x80\x80\x80 \xc0\x80");
+    assert_runs("\"$TARN\" dump ./copy --json sessions >json && python3 -m json.tool json");
 }
 END_TEST
 
