@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/* Processes of a test: started, stopped, killed, waited for. */
+#ifndef TARN_TESTS_PROCESS_H
+#define TARN_TESTS_PROCESS_H
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+#include "tests/pool.h"
+
+/* No test depends on a time: this is how long something may take before it counts as never. */
+#define NEVER_MS 30000
+
+/* Waits until the condition holds. */
+#define wait_until(condition)                                                                      \
+    do {                                                                                           \
+        int64_t begun_ = now_ms();                                                                 \
+        while (!(condition)) {                                                                     \
+            ck_assert_msg(now_ms() - begun_ < NEVER_MS, "waited in vain for: %s", #condition);     \
+            sleep_ms(1);                                                                           \
+        }                                                                                          \
+    } while (0)
+
+/* Memory that a test shares with the processes that it forks; zeros. */
+static inline void *share_memory(size_t bytes)
+{
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    ck_assert_ptr_ne(memory, MAP_FAILED);
+    return memory;
+}
+
+/* A forked process that does `work` and ends; it does not outlive the test. */
+static inline pid_t start_process(void (*work)(void *argument), void *argument)
+{
+    pid_t parent = getpid();
+    pid_t pid = fork();
+
+    ck_assert_int_ge(pid, 0);
+    if (pid != 0)
+        return pid;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() == parent)
+        work(argument);
+    _exit(0);
+}
+
+static inline void run_tarn_writer(void *argument)
+{
+    const char *name = argument, *command = getenv("TARN");
+    int null = open("/dev/null", O_WRONLY);
+
+    dup2(null, STDERR_FILENO);
+    execl(command, command, "writer", name, (char *)NULL);
+    _exit(127);
+}
+
+/* `tarn writer NAME` in a process of its own, which may become a standby; is not waited for. */
+static inline pid_t start_tarn_writer(const char *name)
+{
+    const char *command = getenv("TARN");
+
+    if (command == NULL || access(command, X_OK) != 0)
+        test_skip("there is no command: TARN says '%s'", command == NULL ? "" : command);
+    return start_process(run_tarn_writer, (void *)(uintptr_t)name);
+}
+
+/* Ends the process by SIGKILL; it must not have ended before. */
+static inline void kill_process(pid_t pid)
+{
+    int status;
+
+    ck_assert_int_eq(kill(pid, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL,
+                  "process %d ended before it was killed: status %#x", (int)pid, (unsigned)status);
+}
+
+static inline void terminate_process(pid_t pid)
+{
+    ck_assert_int_eq(kill(pid, SIGTERM), 0);
+    assert_ends_well(pid);
+}
+
+/* Returns when no thread of the process runs any more. */
+static inline void stop_process(pid_t pid)
+{
+    int status;
+
+    ck_assert_int_eq(kill(pid, SIGSTOP), 0);
+    ck_assert_int_eq(waitpid(pid, &status, WUNTRACED), pid);
+    ck_assert_msg(WIFSTOPPED(status), "process %d has ended: status %#x", (int)pid,
+                  (unsigned)status);
+}
+
+static inline void continue_process(pid_t pid)
+{
+    ck_assert_int_eq(kill(pid, SIGCONT), 0);
+}
+
+/* The first slot that a session of the process has; 0: none. */
+static inline unsigned slot_of_process(const struct tarn_pool *of, pid_t pid)
+{
+    for (unsigned slot = 1; slot <= of->view.slot_max; slot++) {
+        const struct tarn_slot *shared = tarn_view_slot(&of->view, slot);
+
+        if (tarn_load_acquire(&shared->state) == SLOT_LIVE &&
+            tarn_load_relaxed(&shared->pid) == (uint64_t)pid)
+            return slot;
+    }
+    return 0;
+}
+
+/* The process that has the writer's role as the segment says; 0: nobody. */
+static inline pid_t writer_process(const struct tarn_pool *of)
+{
+    uint64_t slot = tarn_load_acquire(&of->view.control->writer_slot);
+    const struct tarn_slot *shared = tarn_view_slot(&of->view, (unsigned)slot);
+
+    if (slot == 0 || tarn_load_acquire(&shared->state) != SLOT_LIVE ||
+        tarn_load_relaxed(&shared->role) != ROLE_WRITER)
+        return 0;
+    return (pid_t)tarn_load_relaxed(&shared->pid);
+}
+
+#endif
