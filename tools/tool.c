@@ -265,8 +265,8 @@ void tool_json_bool(struct json_object *object, const char *key, bool value)
     add(object, key, json_object_new_boolean(value));
 }
 
-/* Length of the UTF-8 character that begins here; 0: none does. What the first byte leaves open, the
- * second decides: no longer form than needed, no surrogate, nothing above 0x10ffff. */
+/* Length of the UTF-8 character that begins here; 0: none does. What the first byte leaves open,
+ * the second decides: no longer form than needed, no surrogate, nothing above 0x10ffff. */
 static size_t character_bytes(const unsigned char *text)
 {
     size_t length = text[0] < 0x80 ? 1 : text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
