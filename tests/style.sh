@@ -89,6 +89,12 @@ every_file_names_its_license() {
     done | nothing
 }
 
+build_leaves_no_file_out() {
+    find shm lib tools examples docs -name '*.c' -o -name '*.[1-9]' | while read -r file; do
+        grep -q "'${file#*/}'" "${file%%/*}/meson.build" || echo "$file"
+    done | nothing
+}
+
 # A name of the machine something was written on helps nobody else.
 no_paths_of_one_machine() {
     texts | none_has '(^|[^[:alnum:].])/(work|home|root|Users)/'
@@ -106,4 +112,5 @@ tap shm_includes_shm_and_string_h_alone \
     functions_fit_a_screen \
     no_tabs_and_no_trailing_blanks \
     every_file_names_its_license \
+    build_leaves_no_file_out \
     no_paths_of_one_machine
