@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Processes killed by SIGKILL at random moments, 1,000 in all, while others work on: after each kill
- * the dead are reaped, no rule of the segment is broken, and the others, which are never started
- * again, have gone on. What every page holds is verified all the time.
+/* Processes killed by SIGKILL at random moments, 1,000 in all, while others work on: after each
+ * kill the dead are reaped, no rule of the segment is broken, and the others, which are never
+ * started again, have gone on. What every page holds is verified all the time.
  *
  * The moments are drawn from the seed; where they hit depends on the machine.
  */
