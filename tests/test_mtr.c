@@ -375,6 +375,26 @@ START_TEST(new_page_is_zeros_cached_or_not)
 }
 END_TEST
 
+START_TEST(new_page_that_was_never_read_is_written_to_disk)
+{
+    struct tarn_writable_page writable;
+
+    assert_ok(session, tarn_mtr_begin(session, 1));
+    assert_ok(session, tarn_mtr_new(session, page(120), -1, &writable));
+    memset(writable.data, 'a', PAGE_BYTES);
+    assert_ok(session, tarn_mtr_abort(session));
+    ck_assert(page_has(session, page(120), 0));
+
+    assert_ok(session, tarn_mtr_begin(session, 1));
+    assert_ok(session, tarn_mtr_new(session, page(121), -1, &writable));
+    memset(writable.data, 'b', PAGE_BYTES);
+    assert_ok(session, tarn_mtr_commit(session, 0));
+    drive_out(page(121));
+    ck_assert(disk_has(file_path("data"), 121, 'b'));
+    ck_assert(page_has(session, page(121), 'b'));
+}
+END_TEST
+
 START_TEST(reader_of_a_new_page_waits_for_its_commit)
 {
     struct tarn_session *other = open_session(pool);
@@ -555,6 +575,7 @@ static void add_mtrs(Suite *suite)
     tcase_add_test(tcase, locked_page_can_be_written_or_given_back);
     tcase_add_test(tcase, released_pages_make_room_for_others);
     tcase_add_test(tcase, new_page_is_zeros_cached_or_not);
+    tcase_add_test(tcase, new_page_that_was_never_read_is_written_to_disk);
     tcase_add_test(tcase, reader_of_a_new_page_waits_for_its_commit);
     tcase_add_test(tcase, take_if_unchanged_since_the_token);
     tcase_add_test(tcase, take_if_unchanged_does_not_wait_for_the_exclusive_holder);
