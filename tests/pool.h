@@ -256,9 +256,9 @@ static inline void assert_consistent(struct tarn_pool *pool)
     ck_assert_int_eq(tarn_check_view(&pool->view, &options, report_violation, NULL), 0);
 }
 
-/* What most tests use: a pool in test_path("pool") with its writer on a thread, and a file "data" in
- * it. The directory is made by tarn_init() with the test's name, so that a segment that a failed
- * test leaves is removed with it. */
+/* What most tests use: a pool in test_path("pool"), its writer on a thread, and a file "data" in
+ * it. tarn_init() makes the directory, under the test's name, so that a segment that a failed test
+ * leaves is removed with it. */
 enum { FRAMES = 64, PAGES = 128 };
 
 static __attribute__((unused)) struct tarn_pool *pool;
