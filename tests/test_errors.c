@@ -756,7 +756,8 @@ START_TEST(everything_is_pinned)
     unsigned count = 0;
     int result = 0;
 
-    pool = open_pool(NULL, 16, &session);
+    ck_assert_int_eq(tarn_detach(init_pool(test_pool_name(), test_path("pool"), 16, 8)), 0);
+    pool = open_pool(test_path("pool"), 16, &session);
     file = make_file(session, "data", PAGES);
     ck_assert_int_eq(tarn_session_close(session), 0);
     ck_assert_int_eq(tarn_session_open(pool, &options, &session), 0);
