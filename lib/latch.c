@@ -183,37 +183,49 @@ int tarn_latch_exclusive(struct tarn_session *session, uint32_t frame, uint64_t 
     return result;
 }
 
-/* One look: 1: the token is good; 0: not now, *ret_frame and *ret_latch say why. */
-static int look(struct tarn_session *session, struct tarn_page_id id,
-                struct tarn_optimistic *ret_optimistic, uint32_t *ret_frame, uint64_t *ret_latch)
+/* The token of a page found in a frame. False: it is being changed, or on its way in or out;
+ * *ret_latch is what its latch word was. */
+static TARN_INLINE bool make_token(struct tarn_session *session, struct tarn_page_id id,
+                                   uint32_t frame, uint64_t word,
+                                   struct tarn_optimistic *ret_optimistic, uint64_t *ret_latch)
 {
-    uint64_t word;
-    uint32_t frame = tarn_table_find(&session->view, id.value, &word);
-    *ret_frame = frame;
-    if (frame == TARN_NO_FRAME || frame_word_state(word) != FRAME_VALID) {
-        *ret_frame = TARN_NO_FRAME;
-        return 0;
-    }
     struct tarn_descriptor *descriptor = &session->view.descriptors[frame];
     uint64_t latch = tarn_load_acquire(&descriptor->latch_word);
     *ret_latch = latch;
     /* The frame word once more: the version was read while the frame was this page's, so a later
      * use of the frame for another page has another version. */
-    if (latch_word_owner(latch) != 0 || tarn_load_acquire(&descriptor->frame_word) != word)
-        return 0;
+    if (__builtin_expect(frame_word_state(word) != FRAME_VALID || latch_word_owner(latch) != 0 ||
+                             tarn_load_acquire(&descriptor->frame_word) != word,
+                         0))
+        return false;
     ret_optimistic->data = tarn_view_frame(&session->view, frame);
     ret_optimistic->version = latch;
     ret_optimistic->id = id;
     ret_optimistic->frame = frame;
     ret_optimistic->generation = (uint32_t)frame_word_generation(word);
-    if (tarn_half_load_relaxed(&descriptor->hint) == HINT_COLD)
+    if (__builtin_expect(tarn_half_load_relaxed(&descriptor->hint) == HINT_COLD, 0))
         tarn_half_store_relaxed(&descriptor->hint, HINT_TOUCHED);
-    return 1;
+    tarn_counter(session, COUNTER_OPTIMISTIC, 1);
+    return true;
 }
 
-/* The page is not there, or is being changed: fetches it, waits for its holder. */
-static int begin_slowly(struct tarn_session *session, struct tarn_page_id id,
-                        struct tarn_optimistic *ret_optimistic)
+/* One look, wherever the page stands. False: not now; *ret_frame (TARN_NO_FRAME: to be fetched)
+ * and *ret_latch say why. */
+static bool look(struct tarn_session *session, struct tarn_page_id id,
+                 struct tarn_optimistic *ret_optimistic, uint32_t *ret_frame, uint64_t *ret_latch)
+{
+    uint64_t word;
+    uint32_t frame = tarn_table_find(&session->view, id.value, &word);
+    *ret_frame = TARN_NO_FRAME;
+    if (frame == TARN_NO_FRAME || frame_word_state(word) != FRAME_VALID)
+        return false;
+    *ret_frame = frame;
+    return make_token(session, id, frame, word, ret_optimistic, ret_latch);
+}
+
+/* The page is elsewhere, not there, or being changed: fetches it, waits for its holder. */
+static TARN_SLOW int begin_slowly(struct tarn_session *session, struct tarn_page_id id,
+                                  struct tarn_optimistic *ret_optimistic)
 {
     struct tarn_wait wait = {.session = NULL};
     int result = 0;
@@ -250,10 +262,10 @@ int tarn_optimistic_begin(struct tarn_session *session, struct tarn_page_id id,
 {
     if (__builtin_expect(session->refusal != 0, 0))
         return tarn_session_refuse(session);
-    uint32_t frame;
-    uint64_t latch;
-    tarn_counter(session, COUNTER_OPTIMISTIC, 1);
-    if (__builtin_expect(look(session, id, ret_optimistic, &frame, &latch), 1))
+    uint64_t word, latch;
+    uint32_t frame = tarn_table_find_at_home(&session->view, id.value, &word);
+    if (__builtin_expect(frame != TARN_NO_FRAME, 1) &&
+        make_token(session, id, frame, word, ret_optimistic, &latch))
         return 0;
     return begin_slowly(session, id, ret_optimistic);
 }
