@@ -217,8 +217,8 @@ static bool replay_requests(struct run *run)
     return good && !run->failed;
 }
 
-/* A batch of pages in the data file, as anybody reads it, and in the pool: both have to be the same,
- * and no older than what was seen. Nobody changes them any more. */
+/* A batch of pages in the data file, as anybody reads it, and in the pool: both have to be the
+ * same, and no older than what was seen. Nobody changes them any more. */
 static bool verify_pages(struct run *run, int fd, uint32_t first, unsigned count, uint8_t *bytes)
 {
     const struct replay *replay = &run->replay;
