@@ -24,13 +24,19 @@ static void *run_writer(void *result)
 
 static int writer_result;
 
-static void begin_writer(enum tarn_io_backend backend)
+static void begin_reporting_writer(enum tarn_io_backend backend,
+                                   void (*report)(void *context, const char *text))
 {
-    struct tarn_writer_options options = {.backend = backend};
+    struct tarn_writer_options options = {.backend = backend, .report = report};
 
     writer_pool = attach_pool(test_pool_name());
     ck_assert_int_eq(tarn_writer_open(writer_pool, &options, &writer), 0);
     ck_assert_int_eq(pthread_create(&writer_thread, NULL, run_writer, &writer_result), 0);
+}
+
+static void begin_writer(enum tarn_io_backend backend)
+{
+    begin_reporting_writer(backend, NULL);
 }
 
 static int end_writer(void)
@@ -42,12 +48,17 @@ static int end_writer(void)
     return writer_result;
 }
 
-static struct tarn_writer *process_writer;
-
-static void stop_process_writer(int signal_number)
+/* As tarn(1) does it: a thread takes the signal. */
+static void *stop_on_signal(void *process_writer)
 {
-    (void)signal_number;
+    sigset_t signals;
+    int signal_number;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigwait(&signals, &signal_number);
     tarn_writer_stop(process_writer);
+    return NULL;
 }
 
 /* A writer in a process of its own. */
@@ -58,14 +69,16 @@ static pid_t fork_writer(enum tarn_io_backend backend)
     if (pid != 0)
         return pid;
     struct tarn_writer_options options = {.backend = backend};
+    struct tarn_writer *process_writer;
     struct tarn_pool *own = attach_pool(test_pool_name());
+    pthread_t thread;
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
     int result = tarn_writer_open(own, &options, &process_writer);
-    if (result == 0) {
-        signal(SIGTERM, stop_process_writer);
+    if (result == 0 && pthread_create(&thread, NULL, stop_on_signal, process_writer) == 0 &&
+        pthread_detach(thread) == 0)
         result = tarn_writer_run(process_writer);
-    }
-    tarn_writer_close(process_writer);
-    tarn_detach(own);
     _exit(result == 0 ? 0 : 1);
 }
 
@@ -349,32 +362,27 @@ static int false_wait(struct tarn_io *io, int64_t wait_ns_max)
     return true_ops->wait(io, io->done.first != NULL ? 0 : wait_ns_max);
 }
 
-/* The writer has served and sleeps, so nobody reads the pointer meanwhile. */
-static void make_syncs_fail(int count)
+/* Told by the writer's own thread that it works: its instance of I/O is there. */
+static void put_false_ops_in(void *context, const char *text)
 {
-    sleep_ms(50);
-    if (true_ops == NULL) {
-        true_ops = writer->io->ops;
-        false_ops = *true_ops;
-        false_ops.submit = false_submit;
-        false_ops.wait = false_wait;
-        writer->io->ops = &false_ops;
-        /* It sleeps in the true one still. */
-        assert_ok(session, tarn_flush_all(session));
-        sleep_ms(20);
-    }
-    syncs_to_fail = count;
+    (void)context;
+    if (strcmp(text, "writer") != 0)
+        return;
+    true_ops = writer->io->ops;
+    false_ops = *true_ops;
+    false_ops.submit = false_submit;
+    false_ops.wait = false_wait;
+    writer->io->ops = &false_ops;
 }
 
 START_TEST(failed_sync_has_the_pages_written_again)
 {
     begin_pool(256);
-    begin_writer((enum tarn_io_backend)_i);
+    begin_reporting_writer((enum tarn_io_backend)_i, put_false_ops_in);
     file = make_file(session, "data", 8);
-    make_syncs_fail(0);
     fill_page(session, page(1), 11);
     uint64_t written = writer_count(COUNTER_PAGES_WRITTEN);
-    make_syncs_fail(1);
+    syncs_to_fail = 1;
     assert_ok(session, tarn_flush_all(session));
     ck_assert_uint_eq(syncs_to_fail, 0);
     ck_assert_uint_ge(writer_count(COUNTER_PAGES_WRITTEN) - written, 2);
@@ -383,7 +391,7 @@ START_TEST(failed_sync_has_the_pages_written_again)
     ck_assert_uint_eq(tarn_load_relaxed(&pool->view.control->failed), 0);
     /* Not in a row with the first one. */
     fill_page(session, page(1), 12);
-    make_syncs_fail(1);
+    syncs_to_fail = 1;
     assert_ok(session, tarn_flush_page(session, page(1)));
     ck_assert_int_eq(end_writer(), 0);
 }
@@ -395,11 +403,10 @@ START_TEST(second_failed_sync_in_a_row_ends_durability_for_good)
     uint32_t other;
 
     begin_pool(256);
-    begin_writer((enum tarn_io_backend)_i);
+    begin_reporting_writer((enum tarn_io_backend)_i, put_false_ops_in);
     file = make_file(session, "data", 8);
-    make_syncs_fail(0);
     fill_page(session, page(1), 11);
-    make_syncs_fail(2);
+    syncs_to_fail = 2;
     assert_fails(session, -ENOTRECOVERABLE, "", tarn_flush_all(session));
     assert_fails(session, -ENOTRECOVERABLE, "", tarn_flush_page(session, page(2)));
     assert_fails(session, -ENOTRECOVERABLE, "",
@@ -750,7 +757,8 @@ START_TEST(truncation_that_waits_holds_up_nobody_else)
     for (unsigned i = 0; i < 64; i++)
         fill_page(session, page(i), (int)i + 1);
     assert_ok(session, tarn_pin(session, page(40), 0, &pin));
-    start_work(&work, truncate_file, open_session(pool), page(0), -1);
+    struct tarn_session *waiter = open_session(pool);
+    start_work(&work, truncate_file, waiter, page(0), -1);
     sleep_ms(50);
     assert_ok(session, tarn_file_open(session, "other", TARN_FILE_CREATE, &other));
     assert_ok(session, tarn_file_extend(session, other, 10));
@@ -758,7 +766,8 @@ START_TEST(truncation_that_waits_holds_up_nobody_else)
     assert_ok(session, tarn_flush_file(session, other));
     fill_page(session, page(3), 44);
     assert_ok(session, tarn_flush_page(session, page(3)));
-    ck_assert_int_eq(work.result, 12345);
+    uint64_t asked = tarn_load_relaxed(&waiter->shared->request.word);
+    ck_assert_uint_eq(request_word_state(asked), REQUEST_ASKED);
     assert_ok(session, tarn_unpin(session, pin));
     ck_assert_int_eq(end_work(&work), 0);
     ck_assert(disk_has(file_path("data"), 3, 44));
@@ -777,7 +786,6 @@ START_TEST(truncation_of_a_dead_writer_is_brought_to_its_end)
         fill_page(session, page(i), (int)i + 1);
         fill_page(session, tarn_page_id(other, i), (int)i + 1);
     }
-    kill_and_wait(fork_writer((enum tarn_io_backend)_i));
     ck_assert_int_eq(end_writer(), 0);
     fill_page(session, page(20), 99);
     /* The words as a writer that dies in the middle leaves them. */
