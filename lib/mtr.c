@@ -600,9 +600,9 @@ static void end(struct tarn_session *session)
 
 static void mark_dirty(struct tarn_session *session, struct tarn_descriptor *descriptor)
 {
-    tarn_store_release(&descriptor->dirty_word,
-                       dirty_word_changed(tarn_load_relaxed(&descriptor->dirty_word)));
-    session->dirtied++;
+    uint64_t word = tarn_load_relaxed(&descriptor->dirty_word);
+    tarn_store_release(&descriptor->dirty_word, dirty_word_changed(word));
+    session->dirtied += !dirty_word_dirty(word);
 }
 
 /* Dirty word before release: who evicts looks at holds first, at the dirty word second. */
