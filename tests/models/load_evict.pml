@@ -1,161 +1,446 @@
 /* SPDX-License-Identifier: MIT */
-/* (b) a page is found, loaded, joined, evicted through one table entry {frame, generation}; loaders, evictor and reaper may die at any step.
- * NF frames, pages 0..NP-1, sessions S0 S1 fetch NK0, NK1 times any page, one evictor, two reapers one after the other.
- * Asserts: never two frames VALID (or EVICTING) for one page; a pinned frame is this page's; in the end no frame is lost, every VALID frame is found. */
+/* A page is found, loaded, joined, read ahead and evicted through the page table.
+ *
+ * Two pages, two frames, a table of two words. A page's home is one word; if that is taken, its
+ * entry stands in the other one, and the home's `more` bit says so. HOMES=1: word 0 is the home of
+ * both pages; HOMES=2: each page has its own. Sessions 0 and 1 fetch pages (FETCH0 and FETCH1
+ * times), change them and write them; session 2 reads ahead (AHEAD times), E evicts, T clears the
+ * `more` bit (TIDY times) as the writer does. All but T have the slot of their number, E is 3. Up
+ * to MAXC of them die at any step, and the first reaper too; the second one finishes.
+ *
+ * Holds: never two frames valid for one page; who has pinned a page sees its newest bytes; in the
+ * end every frame is FREE, or VALID and found, and nothing is announced, held or locked. */
 #ifndef MUT
 #define MUT 0
 #endif
-#ifndef NF
-#define NF 2
+#ifndef HOMES
+#define HOMES 1
+#endif
+#ifndef FETCH0
+#define FETCH0 2
+#endif
+#ifndef FETCH1
+#define FETCH1 1
+#endif
+#ifndef AHEAD
+#define AHEAD 0
+#endif
+#ifndef TIDY
+#define TIDY 0
+#endif
+#ifndef EVICT
+#define EVICT 1
+#endif
+#ifndef MAXC
+#define MAXC 1
+#endif
+#ifndef EIO
+#define EIO 0                      /* reads may fail */
 #endif
 #ifndef NP
 #define NP 2
-#endif
-#ifndef NK0
-#define NK0 2
-#endif
-#ifndef NK1
-#define NK1 1
-#endif
-#ifndef EIO
-#define EIO 0
-#endif
-#ifndef NE
-#define NE 2
-#endif
-#ifndef MAXC
-#define MAXC 2
-#endif
-#ifndef NOP
-#define NOP 0         /* 1: no sticky word for pins */
-#endif
-#ifndef NOTIDY
-#define NOTIDY 0      /* 1: nobody ever removes a stale entry */
 #endif
 #define FREE 0
 #define CLAIMED 1
 #define VALID 2
 #define EVICTING 3
 #define NONE 7
-#define NG 8
-#define EV 2                             /* owner number of the evictor */
-byte st[NF], ow[NF], gen[NF];            /* frame words */
-byte pgid[NF]; bool sty[NF]; bool byt[NF];/* page id, sticky, bytes are those of page pgid */
-byte tf[NP], tg[NP];                     /* table entries */
-byte hold[2], intent[2];
-bool dead[3]; byte crashes=0; bool rdead=0; byte rlock=0;
-#define DIE(i) if :: crashes<MAXC -> crashes++; dead[i]=1; goto out :: true fi
-#define LIVEST(x) (st[x]==VALID || st[x]==EVICTING)
-#define ONE(p) assert(!(LIVEST(0) && pgid[0]==p && LIVEST(1) && pgid[1]==p))
-init { byte z=0; atomic{ do :: z<NP -> tf[z]=NONE; z++ :: else -> break od; z=0; do :: z<NF -> pgid[z]=NONE; z++ :: else -> break od; hold[0]=NONE; hold[1]=NONE; intent[0]=NONE; intent[1]=NONE; z=0 }
- atomic{ run S(0,NK0); run S(1,NK1); run E(); run reaper(1); run reaper(2) } }
+#define E_SLOT 3
 
-#define TOFREE(f) st[f]=FREE; ow[f]=0; gen[f]=(gen[f]+1)%NG
-#if MUT==1
-#define UNCLAIM(f) st[f]=FREE; ow[f]=0                   /* given back with the generation it had */
+byte st[2], own[2], gen[2];        /* frame words */
+bool revocable[2];
+byte page[2];                      /* descriptors: page id */
+byte bytes[2];                     /* 4 * page + version */
+byte disk[2];                      /* newest version of each page, written at once */
+byte tf[2], tg[2];                 /* table words: frame, generation, and the home's bit */
+bool more[2];
+byte lock[2];                      /* home locks: slot + 1 */
+byte hold[4], claim[4], home[4];   /* slots; home: number + 1 of the lock taken or about to be */
+bool dead[4];
+byte deaths, reaping;
+
+#define DIE(s)   if :: deaths < MAXC -> deaths++; dead[s] = 1; goto out :: true fi
+#define STEP(x)  atomic { x; DIE(s) }
+#define HOME(p)  (HOMES == 2 -> p : 0)
+#define UNOWNED(f) st[f] = FREE; own[f] = 0; revocable[f] = 0
+#define TO_FREE(f) UNOWNED(f); gen[f] = (gen[f] + 1) % 8
+#define THERE(f)  (st[f] == VALID || st[f] == EVICTING)
+#if MUT == 7
+#define GONE(f)   (st[f] == FREE || st[f] == EVICTING)           /* "it is on its way out" */
 #else
-#define UNCLAIM(f) TOFREE(f)
+#define GONE(f)   (st[f] == FREE)
 #endif
+#define LIVE(f, g) (f != NONE && gen[f] == g && !GONE(f))
+#define ONE_EACH  assert(!(THERE(0) && THERE(1) && page[0] == page[1]))
+#define NEWEST(f) (4 * page[f] + disk[page[f]])
 
-proctype S(byte s; byte NK) { byte k=0, p, f, g, n;
-  do
-  :: k<NK -> k++;
-     if :: p=0 :: NP>1 -> p=1 fi;
+/* Is the entry in word i that of page p? Then f, g and the state it saw, else f == NONE. */
+inline look_at(i) {
+    atomic {
+        if
+        :: LIVE(f, g) && page[f] == p -> state = st[f]; taken_away = revocable[f]
+        :: else -> f = NONE
+        fi
+    }
+}
+
+inline search() {
+    atomic { f = tf[HOME(p)]; g = tg[HOME(p)]; beyond = more[HOME(p)] }
+    look_at(HOME(p));
+    if
+    :: f == NONE && beyond ->
+        atomic { f = tf[1 - HOME(p)]; g = tg[1 - HOME(p)]; beyond = 0 }
+        look_at(1 - HOME(p))
+    :: else -> beyond = 0
+    fi
+}
+
+inline lock_home() {
+#if MUT == 3
+    STEP(lock[HOME(p)] == 0 -> lock[HOME(p)] = s + 1);           /* announced after it is taken */
+    STEP(home[s] = HOME(p) + 1)
+#else
+    STEP(home[s] = HOME(p) + 1);
+    STEP(lock[HOME(p)] == 0 -> lock[HOME(p)] = s + 1)
+#endif
+}
+
+inline unlock_home() {
+    STEP(lock[HOME(p)] = 0);
+    STEP(home[s] = 0)
+}
+
+/* Enters frame n for page p; f == NONE: done; else the page stands there already. */
+inline enter() {
+    STEP(page[n] = p);
+#if MUT != 4
+    lock_home();                                                 /* MUT 4: without the lock */
+#endif
+#if MUT == 5
+    f = NONE;                                                    /* not looked again inside */
+#else
+    search();
+#endif
+    do
+    :: f != NONE -> break
+    :: else ->
+        atomic { f = tf[HOME(p)]; g = tg[HOME(p)]; i = HOME(p) }
+        if
+        :: !LIVE(f, g) -> skip
+        :: else ->
+            i = 1 - HOME(p);
+#if MUT != 6
+            STEP(more[HOME(p)] = 1);
+#endif
+            atomic { f = tf[i]; g = tg[i] }
+            if :: !LIVE(f, g) -> skip :: else -> f = NONE; goto again fi
+        fi;
+        atomic {
+            if
+            :: tf[i] == f && tg[i] == g ->
+                tf[i] = n; tg[i] = gen[n]; f = NONE; g = 0; DIE(s); break
+            :: else -> f = NONE
+            fi
+        }
+again:
+        skip
+    od;
+#if MUT != 4
+    unlock_home();
+#endif
+#if MUT == 6
+    STEP(more[HOME(p)] = more[HOME(p)] || i != HOME(p));         /* after the lock is free */
+#endif
+    i = 0
+}
+
+proctype session(byte s; byte rounds)
+{
+    byte p, f = NONE, g, n, i, state, buffer;
+    bool beyond, taken_away;
+    do
+    :: rounds > 0 ->
+        rounds--;
+        if :: p = 0 :: NP == 2 -> p = 1 fi;
 look:
-     atomic{ f=tf[p]; g=tg[p]; if :: f==NONE -> goto load :: else fi }
-     atomic{ if :: MUT!=7 && gen[f]!=g -> goto load              /* stale */
-                :: st[f]==FREE -> goto load
-#if MUT==9
-                :: st[f]==EVICTING -> goto load                  /* "it is on its way out" */
+        search();
+        if
+        :: f == NONE -> goto load
+        :: f != NONE && s == 2 -> goto next                      /* it is there: nothing to do */
+        :: f != NONE && s != 2 && state == VALID ->
+            STEP(hold[s] = f);
+            atomic {
+                if
+                :: gen[f] == g && st[f] == VALID -> DIE(s); goto use
+                :: else -> hold[s] = NONE; goto look
+                fi
+            }
+        :: f != NONE && s != 2 && state == EVICTING ->
+            STEP(hold[s] = f);
+            atomic {
+                if
+                :: gen[f] == g && st[f] == EVICTING -> st[f] = VALID; own[f] = 0; DIE(s); goto use
+                :: else -> hold[s] = NONE; goto look
+                fi
+            }
+        :: f != NONE && s != 2 && state == CLAIMED && taken_away ->
+            atomic {
+                if
+                :: gen[f] == g && st[f] == CLAIMED && revocable[f] -> TO_FREE(f)
+                :: else
+                fi;
+                DIE(s); goto look
+            }
+        :: f != NONE && s != 2 && state == CLAIMED && !taken_away ->
+            atomic { !(st[f] == CLAIMED && gen[f] == g && !revocable[f]) -> goto look }
+        fi;
+load:
+#if MUT == 8
+        buffer = 4 * p + disk[p];                                /* read before the entry is in */
 #endif
-                :: MUT==7 && st[f]!=CLAIMED -> g=gen[f]
-                :: else fi;
-             if :: gen[f]==g && st[f]==CLAIMED -> goto join :: else fi }
-     atomic{ hold[s]=f; DIE(s) }
-#if !NOP
-     atomic{ if :: sty[f] -> goto p3 :: else fi }
-     sty[f]=1;
+        if :: st[0] == FREE -> n = 0 :: st[1] == FREE -> n = 1 :: else -> goto next fi;
+#if MUT != 9
+        STEP(claim[s] = n);                                      /* MUT 9: announced after */
 #endif
-p3:  atomic{ if :: gen[f]==g && st[f]==VALID
-                :: gen[f]==g && st[f]==EVICTING -> st[f]=VALID; ow[f]=0       /* rescue */
-                :: else -> hold[s]=NONE; goto look fi; DIE(s) }
-#if MUT!=7
-     if :: pgid[f]!=p -> assert(0) :: else fi;
-#else
-     if :: pgid[f]!=p -> hold[s]=NONE; goto look :: else fi;
+        atomic {
+            if
+            :: st[n] == FREE -> st[n] = CLAIMED; own[n] = s; bytes[n] = 31
+            :: else -> claim[s] = NONE; goto next
+            fi;
+            DIE(s); claim[s] = n
+        }
+#if MUT == 10
+        STEP(revocable[n] = (s == 2));                           /* before the entry is in */
 #endif
-     atomic{ assert(LIVEST(f) && pgid[f]==p && byt[f] && gen[f]==g); DIE(s) }
-     goto rel;
-join:
-     atomic{ !(st[f]==CLAIMED && gen[f]==g) -> goto look }
-load:                                                            /* f,g: what the entry said */
-     if :: st[0]==FREE -> n=0 :: st[1]==FREE -> n=1 :: else -> goto nxt fi;
-#if MUT!=8
-     atomic{ intent[s]=n; DIE(s) }
+        if
+        :: s != 2 -> hold[s] = n
+        :: else
+        fi;
+#if MUT == 11
+        STEP(bytes[n] = 4 * p + disk[p]);                        /* valid before it is entered */
+        atomic { st[n] = VALID; own[n] = 0; ONE_EACH }
 #endif
-     atomic{ if :: st[n]==FREE -> st[n]=CLAIMED; ow[n]=s; byt[n]=0 :: else -> intent[s]=NONE; goto look fi; DIE(s) }
-#if MUT==8
-     atomic{ intent[s]=n; DIE(s) }
+        enter();
+        if
+        :: f != NONE ->
+            hold[s] = NONE;
+            atomic { if :: own[n] == s && st[n] == CLAIMED -> TO_FREE(n) :: else fi; DIE(s) }
+            atomic { claim[s] = NONE; if :: s == 2 -> goto next :: else -> goto look fi }
+        :: else
+        fi;
+        g = gen[n];
+        if
+        :: s == 2 ->
+#if MUT != 10
+            STEP(revocable[n] = 1);
 #endif
-     atomic{ if :: !NOP -> sty[n]=0 :: else fi; pgid[n]=p; DIE(s) }                       /* mine alone */
-     hold[s]=n;
-#if !NOP
-     atomic{ sty[n]=1; DIE(s) }
+#if MUT != 8
+            buffer = 4 * p + disk[p];
 #endif
-#if MUT==4
-     byt[n]=1; atomic{ st[n]=VALID; ow[n]=0; ONE(p); DIE(s) }
+#if MUT == 12
+            STEP(bytes[n] = buffer);                             /* while it may be taken away */
 #endif
-     atomic{ if :: tf[p]==f && (f==NONE || tg[p]==g) || MUT==6 -> tf[p]=n; tg[p]=gen[n]; DIE(s)
-                :: else -> UNCLAIM(n); DIE(s); hold[s]=NONE; intent[s]=NONE; goto look fi }
-#if MUT!=4
-     if :: atomic{ byt[n]=1; DIE(s) }                            /* the read */
-        :: atomic{ EIO -> UNCLAIM(n); DIE(s) } hold[s]=NONE; intent[s]=NONE; goto nxt        /* EIO */
-     fi;
-     atomic{ assert(st[n]==CLAIMED && ow[n]==s); st[n]=VALID; ow[n]=0; ONE(p); DIE(s) }
+            atomic {
+                if
+                :: gen[n] == g && st[n] == CLAIMED && own[n] == s -> revocable[n] = 0
+                :: MUT == 2 && !(gen[n] == g && st[n] == CLAIMED && own[n] == s)
+                :: else -> claim[s] = NONE; goto next
+                fi;
+                DIE(s)
+            }
+#if MUT != 12
+            STEP(bytes[n] = buffer)
 #endif
-     atomic{ assert(LIVEST(n) && pgid[n]==p && byt[n]); intent[s]=NONE; DIE(s) }
-rel: hold[s]=NONE;
-nxt: atomic{ f=0; g=0; n=0; p=0 }
-  :: else -> break
-  od;
-out: atomic{ f=0; g=0; n=0; p=0; k=0; NK=0 }
+        :: s != 2 && MUT == 8 -> STEP(bytes[n] = buffer)
+        :: s != 2 && MUT != 8 -> STEP(bytes[n] = 4 * p + disk[p])
+        :: s != 2 && EIO ->
+            hold[s] = NONE;
+            STEP(TO_FREE(n));
+            claim[s] = NONE;
+            goto next
+        fi;
+        atomic {
+            assert(MUT == 11 || MUT == 2 || st[n] == CLAIMED && own[n] == s && !revocable[n]);
+            st[n] = VALID; own[n] = 0; f = n; ONE_EACH; DIE(s)
+        }
+        STEP(claim[s] = NONE);
+        if :: s == 2 -> goto next :: else fi;
+use:
+        atomic { assert(THERE(f) && page[f] == p && bytes[f] == NEWEST(f)); DIE(s) }
+        atomic {
+            assert(THERE(f) && page[f] == p && bytes[f] == NEWEST(f));
+            if :: disk[p] == 0 -> disk[p]++; bytes[f] = NEWEST(f) :: else fi;
+            hold[s] = NONE
+        }
+next:
+        atomic { p = 0; f = NONE; g = 0; n = 0; state = 0; buffer = 0; taken_away = 0 }
+    :: else -> break
+    od;
+out:
+    atomic {
+        p = 0; f = NONE; g = 0; n = 0; i = 0; state = 0; buffer = 0; beyond = 0; taken_away = 0;
+        rounds = 0
+    }
 }
 
-proctype E() { byte k=0, f, g, p; bool busy;
-  do
-  :: k<NE -> k++;
-     if :: f=0 :: f=1 fi;
-     atomic{ if :: st[f]==VALID -> st[f]=EVICTING; ow[f]=EV; g=gen[f] :: else -> goto nxt fi; DIE(EV) }
-     atomic{ busy=(NOP || sty[f]) && hold[0]==f }
-     atomic{ busy=busy || ((NOP || sty[f]) && hold[1]==f); p=pgid[f] }
-     if :: busy -> atomic{ if :: st[f]==EVICTING && ow[f]==EV -> st[f]=VALID; ow[f]=0; ONE(p) :: else fi }; goto nxt :: else fi;
-#if MUT==2
-     atomic{ if :: tf[p]==f && tg[p]==g -> tf[p]=NONE; tg[p]=0 :: else fi; DIE(EV) }          /* entry before the deciding CAS */
+proctype E()
+{
+    byte s = E_SLOT, rounds = EVICT, f, g;
+    bool busy;
+    do
+    :: rounds > 0 ->
+        rounds--;
+end:
+        if
+        :: st[0] == VALID || revocable[0] -> f = 0
+        :: st[1] == VALID || revocable[1] -> f = 1
+        fi;
+        STEP(claim[s] = f);
+        atomic {
+            g = gen[f];
+            if
+            :: st[f] == VALID -> st[f] = EVICTING; own[f] = s
+            :: st[f] == CLAIMED && revocable[f] -> TO_FREE(f); goto next
+            :: else -> goto next
+            fi;
+            DIE(s)
+        }
+        busy = hold[0] == f;
+        busy = busy || hold[1] == f;
+        if
+        :: busy ->
+            atomic { if :: st[f] == EVICTING -> st[f] = VALID; own[f] = 0 :: else fi }
+        :: else ->
+#if MUT == 13
+            STEP(tf[HOME(page[f])] = NONE);                      /* entry before the last CAS */
 #endif
-     atomic{ if :: st[f]==EVICTING && ow[f]==EV && gen[f]==g -> TOFREE(f) :: else -> goto nxt fi; DIE(EV) }
-#if MUT!=2 && !NOTIDY
-     atomic{ if :: tf[p]==f && tg[p]==g -> tf[p]=NONE; tg[p]=0 :: else fi }                    /* tidying, may be left out */
-#endif
-nxt: atomic{ f=0; g=0; p=0; busy=0 }
-  :: else -> break
-  od;
-out: atomic{ f=0; g=0; p=0; busy=0; k=0 }
+            atomic {
+                if
+                :: st[f] == EVICTING && gen[f] == g && MUT != 1 -> TO_FREE(f)
+                :: st[f] == EVICTING && gen[f] == g && MUT == 1 -> UNOWNED(f)
+                :: else                                          /* MUT 1: same generation */
+                fi;
+                DIE(s)
+            }
+        fi;
+next:
+        atomic { claim[s] = NONE; f = 0; g = 0; busy = 0 }
+    :: else -> break
+    od;
+out:
+    atomic { f = 0; g = 0; busy = 0; rounds = 0 }
 }
 
-/* rlock: the dead slot's byte lock; the kernel frees it when reaper 1 dies. One lock for all slots here. */
-#define RDIE if :: me==1 && crashes<MAXC -> crashes++; rdead=1; atomic{ rlock=0; goto out } :: true fi
-proctype reaper(byte me) { byte f;
-  do
-  :: atomic{ rlock==0 && dead[0] && (hold[0]!=NONE || intent[0]!=NONE) -> rlock=me } 
-     if :: intent[0]!=NONE -> atomic{ f=intent[0]; if :: st[f]==CLAIMED && ow[f]==0 -> UNCLAIM(f) :: else fi; RDIE } :: else fi;
-     atomic{ intent[0]=NONE; RDIE } atomic{ hold[0]=NONE; RDIE } atomic{ rlock=0; f=0 }
-  :: atomic{ rlock==0 && dead[1] && (hold[1]!=NONE || intent[1]!=NONE) -> rlock=me }
-     if :: intent[1]!=NONE -> atomic{ f=intent[1]; if :: st[f]==CLAIMED && ow[f]==1 -> UNCLAIM(f) :: else fi; RDIE } :: else fi;
-     atomic{ intent[1]=NONE; RDIE } atomic{ hold[1]=NONE; RDIE } atomic{ rlock=0; f=0 }
-  :: atomic{ dead[EV] && st[0]==EVICTING -> st[0]=VALID; ow[0]=0 }
-  :: atomic{ dead[EV] && st[1]==EVICTING -> st[1]=VALID; ow[1]=0 }
-  :: timeout -> f=0; do :: f<NF -> assert(st[f]==FREE || st[f]==VALID); assert(st[f]!=VALID || (tf[pgid[f]]==f && tg[pgid[f]]==gen[f] && byt[f])); f++ :: else -> break od;
-     assert(hold[0]==NONE && hold[1]==NONE); break
-  od;
-out: f=0
+/* Clears the bit of home 0 if no live entry of that home stands beyond it. Never dies. */
+proctype T()
+{
+    byte rounds = TIDY, f, g;
+    do
+    :: rounds > 0 ->
+        rounds--;
+#if MUT != 14
+        atomic { lock[0] == 0 -> lock[0] = 5 }                   /* MUT 14: without the lock */
+#endif
+        if
+        :: more[0] ->
+            atomic { f = tf[1]; g = tg[1] }
+            if
+            :: LIVE(f, g) && HOME(page[f]) == 0 -> skip
+            :: else -> more[0] = 0
+            fi
+        :: else
+        fi;
+#if MUT != 14
+        lock[0] = 0;
+#endif
+        atomic { f = 0; g = 0 }
+    :: else -> break
+    od;
+    rounds = 0
+}
+
+#define RDIE      if :: me == 1 && deaths < MAXC -> deaths++; reaping = 0; goto out :: true fi
+#define RSTEP(x)  atomic { x; RDIE }
+#define ANNOUNCED(x) (dead[x] && (hold[x] != NONE || claim[x] != NONE || home[x] != 0))
+
+proctype reaper(byte me)
+{
+    byte x, f;
+    do
+    :: atomic {
+        reaping == 0 && (ANNOUNCED(0) || ANNOUNCED(1) || ANNOUNCED(2) || ANNOUNCED(3)) ->
+        if :: ANNOUNCED(0) -> x = 0 :: ANNOUNCED(1) -> x = 1 :: ANNOUNCED(2) -> x = 2
+           :: ANNOUNCED(3) -> x = 3
+        fi;
+        reaping = me
+    }
+        if
+        :: claim[x] != NONE ->
+            f = claim[x];
+            atomic {
+                if
+                :: st[f] == CLAIMED && own[f] == x -> TO_FREE(f)
+                :: st[f] == EVICTING && own[f] == x -> st[f] = VALID; own[f] = 0
+                :: else
+                fi;
+                f = 0; RDIE
+            }
+            RSTEP(claim[x] = NONE)
+        :: else
+        fi;
+        if
+        :: home[x] != 0 ->
+            atomic {
+                if
+                :: lock[home[x] - 1] == x + 1 || MUT == 15 -> lock[home[x] - 1] = 0
+                :: else                                          /* MUT 15: whoever has it */
+                fi;
+                RDIE
+            }
+            RSTEP(home[x] = 0)
+        :: else
+        fi;
+        RSTEP(hold[x] = NONE);
+        atomic { reaping = 0; x = 0 }
+    :: timeout ->
+        f = 0;
+        do
+        :: f < 2 ->
+            assert(st[f] == FREE || st[f] == VALID && bytes[f] == NEWEST(f));
+            assert(st[f] == FREE ||
+                   tf[HOME(page[f])] == f && tg[HOME(page[f])] == gen[f] ||
+                   more[HOME(page[f])] && tf[1 - HOME(page[f])] == f &&
+                   tg[1 - HOME(page[f])] == gen[f]);
+            assert(lock[f] == 0);
+            f++
+        :: else -> break
+        od;
+        f = 0;
+        do
+        :: f < 4 -> assert(hold[f] == NONE && claim[f] == NONE && home[f] == 0); f++
+        :: else -> break
+        od;
+        break
+    od;
+out:
+    atomic { x = 0; f = 0 }
+}
+
+init
+{
+    byte z;
+    atomic {
+        do
+        :: z < 4 -> hold[z] = NONE; claim[z] = NONE; z++
+        :: else -> break
+        od;
+        tf[0] = NONE; tf[1] = NONE; page[0] = 3; page[1] = 3; z = 0;
+        if :: FETCH0 -> run session(0, FETCH0) :: else fi;
+        if :: FETCH1 -> run session(1, FETCH1) :: else fi;
+        if :: AHEAD -> run session(2, AHEAD) :: else fi;
+        if :: TIDY -> run T() :: else fi;
+        run E();
+        run reaper(1);
+        run reaper(2)
+    }
 }
