@@ -109,7 +109,7 @@ static int lock_home(struct tarn_session *session, uint32_t bucket)
     int result = 0;
     tarn_store_relaxed(&session->shared->home_lock, (uint64_t)bucket + 1);
     for (;;) {
-        uint64_t owner = tarn_load_acquire(lock);
+        uint64_t owner = tarn_load_acquire(lock); /* pairs: "home" */
         if (owner == 0 && tarn_cas_full(lock, 0, session->slot))
             break;
         if (wait.session == NULL)
@@ -141,7 +141,7 @@ static int check_page(struct tarn_session *session, struct tarn_page_id id)
         file_word_state(tarn_load_acquire(&view->files[file].word)) != FILE_OPEN)
         return tarn_fail(session, -ENXIO, "pool %s has no file %u; tarn_file_open() gives ids",
                          session->pool->name, file);
-    uint64_t page_count = tarn_load_acquire(&view->files[file].page_count);
+    uint64_t page_count = tarn_load_acquire(&view->files[file].page_count); /* pairs: "file" */
     if (tarn_page_number(id) >= page_count)
         return tarn_fail(session, -ERANGE,
                          "page %" PRIu64 " of file %u: the file has %" PRIu64 " pages",

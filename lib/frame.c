@@ -170,7 +170,7 @@ static void scan_holds(struct tarn_session *session, struct batch *batch)
             const struct tarn_hold_line *line = tarn_view_hold_line(view, slot, l);
             unsigned count = tarn_hold_line_count(line, &next);
             for (unsigned i = 0; i < count; i++) {
-                uint32_t hold = tarn_half_load_acquire(&line->hold[i]);
+                uint32_t hold = tarn_half_load_acquire(&line->hold[i]); /* pairs: "hold" */
                 if (hold != 0)
                     take_back_held(session, batch, hold_frame_plus_one(hold) - 1);
             }
@@ -178,7 +178,8 @@ static void scan_holds(struct tarn_session *session, struct batch *batch)
     }
 }
 
-/* Holds first, then the dirty word, then the CAS that decides. `discard`: dirty or not. */
+/* Holds first, then the dirty word (pairs: "dirty"), then the CAS that decides. `discard`: dirty or
+ * not. */
 static unsigned evict_batch(struct tarn_session *session, struct batch *batch, bool discard)
 {
     const struct tarn_view *view = &session->view;
@@ -330,7 +331,8 @@ int tarn_frame_claim_wait(struct tarn_session *session, int64_t wait_ms, uint32_
     return result == -ETIMEDOUT ? tarn_frames_exhausted(session) : result;
 }
 
-/* CLAIMED(me) -> `to`. Bounded: others only add the waiters bit, or revoke. */
+/* CLAIMED(me) -> VALID or FREE. Bounded: others only add the waiters bit, or revoke.
+ * Pairs: "page". */
 static bool leave_claimed(struct tarn_session *session, uint32_t frame, bool valid)
 {
     tarn_word *frame_word = &session->view.descriptors[frame].frame_word;

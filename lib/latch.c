@@ -134,6 +134,7 @@ static int drain(struct tarn_session *session, uint32_t frame, int64_t wait_ms)
     return result;
 }
 
+/* Pairs: "latch", with every load of the word that is acted on. */
 void tarn_latch_release(tarn_word *latch_word, unsigned owner)
 {
     for (;;) { /* bounded: only waiters set their bit meanwhile */

@@ -136,7 +136,8 @@ bool tarn_dead_by_kernel(struct tarn_pool *pool, unsigned slot)
     const struct tarn_slot *shared = tarn_view_slot(&pool->view, slot);
     if (!tarn_byte_locked(pool->ask_fd, TARN_LOCK_LIFE + slot))
         return true;
-    return tarn_load_acquire(&shared->state) == SLOT_LIVE && exiting(pool, shared);
+    return tarn_load_acquire(&shared->state) == SLOT_LIVE && /* pairs: "slot live" */
+           exiting(pool, shared);
 }
 
 void tarn_identify_process(struct tarn_pool *pool)

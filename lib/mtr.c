@@ -90,7 +90,8 @@ static void set_word(struct tarn_session *session, unsigned count, unsigned stat
 {
     session->mtr_state = state;
     session->mtr_count = count;
-    tarn_store_release(&session->shared->mtr, mtr_word_of(session->mtr_serial, count, state));
+    uint64_t word = mtr_word_of(session->mtr_serial, count, state);
+    tarn_store_release(&session->shared->mtr, word); /* pairs: "mtr" */
 }
 
 static struct tarn_descriptor *descriptor_of(struct tarn_session *session,
@@ -230,7 +231,8 @@ static tarn_word *entry_of_page(struct tarn_session *session, const struct tarn_
     return &session->shared->mtr_entry[page - session->mtr_page];
 }
 
-/* Names the frame in an entry, before its latch word or its commit can. */
+/* Names the frame in an entry, before its latch word or its commit can. Pairs: "entry", as do the
+ * stores that name a shadow. */
 static void announce(struct tarn_session *session, struct tarn_mtr_page *page, uint32_t frame)
 {
     unsigned place = (unsigned)(page - session->mtr_page);
@@ -601,7 +603,7 @@ static void end(struct tarn_session *session)
 static void mark_dirty(struct tarn_session *session, struct tarn_descriptor *descriptor)
 {
     uint64_t word = tarn_load_relaxed(&descriptor->dirty_word);
-    tarn_store_release(&descriptor->dirty_word, dirty_word_changed(word));
+    tarn_store_release(&descriptor->dirty_word, dirty_word_changed(word)); /* pairs: "dirty" */
     session->dirtied += !dirty_word_dirty(word);
 }
 

@@ -75,7 +75,7 @@ static void finish_page(const struct tarn_view *view, uint64_t entry, unsigned o
 
 static void finish_mtr(const struct tarn_view *view, struct tarn_slot *shared, unsigned slot)
 {
-    uint64_t word = tarn_load_acquire(&shared->mtr);
+    uint64_t word = tarn_load_acquire(&shared->mtr); /* pairs: "mtr" */
     unsigned state = mtr_word_state(word);
     if (state == MTR_NONE)
         return;

@@ -53,7 +53,7 @@ static int take_slot(struct tarn_pool *pool, unsigned slot)
         return -EAGAIN;
     }
     struct tarn_slot *shared = tarn_view_slot(&pool->view, slot);
-    if (tarn_load_acquire(&shared->state) != SLOT_FREE)
+    if (tarn_load_acquire(&shared->state) != SLOT_FREE) /* pairs: "slot free" */
         tarn_clear_slot(pool, slot);
     return 0;
 }

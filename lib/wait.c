@@ -126,7 +126,7 @@ static uint64_t follow(struct walk *walk, unsigned slot)
     const struct tarn_view *view = walk->view;
     const struct tarn_slot *shared = tarn_view_slot(view, slot);
     walk->seen[slot / 64] |= UINT64_C(1) << slot % 64;
-    uint64_t wait = tarn_load_acquire(&shared->wait);
+    uint64_t wait = tarn_load_acquire(&shared->wait); /* pairs: "wait" */
     uint64_t identity = tarn_load_relaxed(&shared->wait_since_ns) ^ wait << 1;
     uint64_t object = wait >> 8;
     switch (wait & 255) {

@@ -24,7 +24,7 @@ static inline bool tarn_slot_has_hold(const struct tarn_view *view, unsigned slo
         const struct tarn_hold_line *line = tarn_view_hold_line(view, slot, l);
         unsigned count = tarn_hold_line_count(line, &next);
         for (unsigned i = 0; i < count; i++) {
-            uint32_t hold = tarn_half_load_acquire(&line->hold[i]);
+            uint32_t hold = tarn_half_load_acquire(&line->hold[i]); /* pairs: "hold" */
             if (hold == value || hold == other)
                 return true;
         }

@@ -117,7 +117,7 @@ struct tarn_control {      /* SHARED, one page */
         frame_waiters; /* hint: sessions that sleep on `freed`, add and subtract; may be too high */
     uint8_t pad2[TARN_LINE_BYTES - 2 * 8];
     tarn_word
-        writer_sleeps; /* 1: stored by the writer before it sleeps, 0: by CAS, whoever wakes it */
+        writer_sleeps; /* 1: by CAS, the writer before it sleeps; who wakes it leaves it */
     uint8_t pad3[TARN_LINE_BYTES - 8];
     tarn_word standby_slot; /* hint, stored by the standby */
     tarn_word reaps_early;  /* add, reaper: by PF_EXITING */

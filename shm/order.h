@@ -39,7 +39,8 @@ static inline bool order_latch_before_holds(tarn_word *latch_word, uint64_t seen
     return tarn_cas_full(latch_word, seen, latch_word_taken(seen, owner));
 }
 
-/* Order "sleep flag / requests": the writer says it sleeps, then looks for requests once more. */
+/* Order "sleep flag / requests": the writer says it sleeps, then looks for requests once more.
+ * Partner: order_request_before_sleep(). */
 static inline void order_sleep_before_requests(struct tarn_control *control)
 {
     tarn_cas_full(&control->writer_sleeps, 0, 1);

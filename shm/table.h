@@ -42,7 +42,7 @@ static inline bool tarn_entry_is_page(const struct tarn_view *view, uint64_t ent
     if (frame >= view->geometry.frame_count)
         return false;
     const struct tarn_descriptor *descriptor = &view->descriptors[frame];
-    uint64_t word = tarn_load_acquire(&descriptor->frame_word);
+    uint64_t word = tarn_load_acquire(&descriptor->frame_word); /* pairs: "page" */
     if (((frame_word_generation(word) ^ entry_generation(entry)) &
          TARN_MASK(ENTRY_GENERATION_BITS)) != 0 ||
         frame_word_state(word) == FRAME_FREE)

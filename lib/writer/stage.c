@@ -11,7 +11,7 @@ static bool find_mtr_entry(const struct tarn_slot *slot, uint64_t mtr, uint32_t 
 {
     unsigned count = mtr_word_count(mtr);
     for (unsigned i = 0; i < count && i < TARN_MTR_ENTRIES_MAX; i++) {
-        uint64_t entry = tarn_load_acquire(&slot->mtr_entry[i]);
+        uint64_t entry = tarn_load_acquire(&slot->mtr_entry[i]); /* pairs: "entry" */
         if (mtr_entry_frame_plus_one(entry) == frame + 1) {
             *ret_place = &slot->mtr_entry[i];
             *ret_entry = entry;
@@ -40,7 +40,7 @@ static bool copy_committed(struct tarn_writer *writer, uint32_t frame, uint64_t 
     if (owner > view->slot_max)
         return false;
     const struct tarn_slot *slot = tarn_view_slot(view, owner);
-    uint64_t mtr = tarn_load_acquire(&slot->mtr);
+    uint64_t mtr = tarn_load_acquire(&slot->mtr); /* pairs: "mtr" */
     const tarn_word *place;
     uint64_t entry;
     if (mtr_word_state(mtr) == MTR_NONE || !find_mtr_entry(slot, mtr, frame, &place, &entry))
@@ -49,7 +49,7 @@ static bool copy_committed(struct tarn_writer *writer, uint32_t frame, uint64_t 
         tarn_shadow_image(view, entry, ret_image);
     else
         tarn_racy_copy(ret_image, tarn_view_frame(view, frame), view->geometry.page_bytes);
-    tarn_fence_load_load();
+    tarn_fence_load_load(); /* pairs: "shadow" */
     /* An entry that has got a shadow meanwhile is another word, and came before the first store. */
     return tarn_load_acquire(place) == entry && same_mtr(mtr, tarn_load_acquire(&slot->mtr)) &&
            ((tarn_load_acquire(&descriptor->latch_word) ^ latch) & ~LATCH_WAITERS) == 0;
@@ -67,7 +67,7 @@ static enum stage try_copy(struct tarn_writer *writer, uint32_t frame, uint64_t 
         return STAGE_BUSY;
     uint64_t latch = tarn_load_acquire(&descriptor->latch_word);
     /* Before the copy: the image is at least as new as this mark. */
-    uint64_t dirty = tarn_load_acquire(&descriptor->dirty_word);
+    uint64_t dirty = tarn_load_acquire(&descriptor->dirty_word); /* pairs: "dirty" */
     if (!dirty_word_dirty(dirty))
         return STAGE_CLEAN;
 
