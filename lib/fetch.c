@@ -7,16 +7,13 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "lib/hit.h"
 #include "lib/internal.h"
-
-/* Hits between two that are timed. */
-#define SAMPLE_EVERY 256u
 
 /* Pages that a sequential miss reads ahead. */
 #define SEQUENTIAL_AHEAD 8u
 
-/* Makes the marks cover hold `index`, line after line, before anything is stored there. */
-static void raise_marks(struct tarn_session *session, unsigned index)
+void tarn_hold_raise_marks(struct tarn_session *session, unsigned index)
 {
     for (unsigned line = 0; line <= index / HOLD_LINE_HOLDS; line++) {
         tarn_half *mark = &tarn_view_hold_line(&session->view, session->slot, line)->mark;
@@ -35,57 +32,19 @@ static void lower_marks(struct tarn_session *session)
     unsigned need = used == 0 ? 1 : 64 - (unsigned)__builtin_clzll(used);
     if (need >= session->holds_marked)
         return;
-    raise_marks(session, need - 1);
+    tarn_hold_raise_marks(session, need - 1);
 }
 
-int tarn_hold_take(struct tarn_session *session)
+int tarn_hold_none(struct tarn_session *session)
 {
-    if (session->free_holds == 0)
-        return tarn_fail(session, -EMFILE,
-                         "session %u has %u pins, the most it can have; unpin some", session->slot,
-                         TARN_HOLDS_MAX);
-    unsigned index = (unsigned)__builtin_ctzll(session->free_holds);
-    session->free_holds &= session->free_holds - 1;
-    if (index >= session->holds_marked)
-        raise_marks(session, index);
-    return (int)index;
-}
-
-void tarn_hold_give(struct tarn_session *session, unsigned hold)
-{
-    tarn_half_store_release(session->hold[hold], 0); /* pairs: "hold" */
-    session->free_holds |= UINT64_C(1) << hold;
-}
-
-static void touch(struct tarn_descriptor *descriptor, unsigned hints)
-{
-    uint32_t hint = tarn_half_load_relaxed(&descriptor->hint);
-    uint32_t wanted = hints & TARN_HINT_KEEP ? HINT_KEEP : HINT_TOUCHED;
-    if (__builtin_expect(hint < wanted, 0) && (hints & TARN_HINT_ONCE) == 0)
-        tarn_half_store_relaxed(&descriptor->hint, wanted);
-}
-
-static tarn_word *hits_of(struct tarn_session *session, struct tarn_page_id id)
-{
-    return &session->shared->file_hits[page_id_file(id.value) % TARN_FILE_CELLS];
+    return tarn_fail(session, -EMFILE, "session %u has %u pins, the most it can have; unpin some",
+                     session->slot, TARN_HOLDS_MAX);
 }
 
 static void count_miss(struct tarn_session *session, struct tarn_page_id id)
 {
     tarn_counter(session, COUNTER_MISSES, 1);
     tarn_fetch_add_full(&session->view.files[tarn_page_file(id)].misses, 1);
-}
-
-/* The page is there and VALID: announces the hold and makes sure. */
-static inline bool pin_valid(struct tarn_session *session, uint32_t frame, uint64_t word,
-                             unsigned hold)
-{
-    order_hold_before_frame_word(session->hold[hold], hold_of(frame));
-    if (__builtin_expect(tarn_load_acquire(&session->view.descriptors[frame].frame_word) == word,
-                         1))
-        return true;
-    tarn_half_store_release(session->hold[hold], 0);
-    return false;
 }
 
 /* Whoever wants a page that is on its way out takes it back. The hold is stored first; the CAS is
@@ -286,7 +245,7 @@ static int load(struct tarn_session *session, struct tarn_page_id id, unsigned h
     }
     struct tarn_descriptor *descriptor = &session->view.descriptors[frame];
     tarn_half_store_relaxed(&descriptor->hint, HINT_COLD);
-    touch(descriptor, hints);
+    tarn_touch(descriptor, hints);
     tarn_frame_publish(session, frame, claim);
     count_miss(session, id);
     tarn_latency_add(session, LATENCY_MISS, tarn_now_ns() - begun);
@@ -332,7 +291,7 @@ static int pin_found(struct tarn_session *session, struct tarn_page_id id, uint3
 {
     switch (frame_word_state(word)) {
     case FRAME_VALID:
-        return pin_valid(session, frame, word, hold);
+        return tarn_pin_valid(session, frame, word, hold);
     case FRAME_EVICTING:
         return pin_rescued(session, frame, word, hold);
     case FRAME_CLAIMED:
@@ -342,8 +301,8 @@ static int pin_found(struct tarn_session *session, struct tarn_page_id id, uint3
     }
 }
 
-int tarn_fetch(struct tarn_session *session, struct tarn_page_id id, unsigned hints, unsigned hold,
-               uint32_t *ret_frame)
+static TARN_SLOW int fetch_slowly(struct tarn_session *session, struct tarn_page_id id,
+                                  unsigned hints, unsigned hold, uint32_t *ret_frame)
 {
     int result = 0;
     if (session->ahead != NULL)
@@ -357,11 +316,11 @@ int tarn_fetch(struct tarn_session *session, struct tarn_page_id id, unsigned hi
                 continue;
             if (result < 0)
                 return result;
-            touch(&session->view.descriptors[frame], hints);
+            tarn_touch(&session->view.descriptors[frame], hints);
             if (hints & TARN_HINT_BATCHED)
                 count_miss(session, id);
             else
-                tarn_count(hits_of(session, id), 1);
+                tarn_count(tarn_hits_of(session, id), 1);
             *ret_frame = frame;
             return 0;
         }
@@ -378,6 +337,17 @@ int tarn_fetch(struct tarn_session *session, struct tarn_page_id id, unsigned hi
         tarn_ahead_read(session, next, SEQUENTIAL_AHEAD, true);
     }
     return result;
+}
+
+int tarn_fetch(struct tarn_session *session, struct tarn_page_id id, unsigned hints, unsigned hold,
+               uint32_t *ret_frame)
+{
+    uint32_t frame =
+        (hints & TARN_HINT_BATCHED) == 0 ? tarn_fetch_hit(session, id, hints, hold) : TARN_NO_FRAME;
+    if (frame == TARN_NO_FRAME)
+        return fetch_slowly(session, id, hints, hold, ret_frame);
+    *ret_frame = frame;
+    return 0;
 }
 
 int tarn_fetch_new(struct tarn_session *session, struct tarn_page_id id, unsigned hold,
@@ -432,7 +402,7 @@ static TARN_INLINE bool hit(struct tarn_session *session, struct tarn_page_id id
     unsigned hold = (unsigned)__builtin_ctzll(free_holds | UINT64_C(1) << TARN_HOLDS_MAX);
     if (__builtin_expect(frame_word_state(word) != FRAME_VALID || hold >= session->holds_marked,
                          0) ||
-        !pin_valid(session, frame, word, hold))
+        !tarn_pin_valid(session, frame, word, hold))
         return false;
     ret_pin->data = tarn_view_frame(&session->view, frame);
     /* In one store: the pin is passed on in a register, and a load of both halves just after two
@@ -440,11 +410,11 @@ static TARN_INLINE bool hit(struct tarn_session *session, struct tarn_page_id id
     const uint32_t names[] = {frame, hold};
     memcpy(&ret_pin->frame, names, sizeof names);
     session->free_holds = free_holds & (free_holds - 1);
-    touch(&session->view.descriptors[frame], hints);
-    tarn_word *hits = hits_of(session, id);
+    tarn_touch(&session->view.descriptors[frame], hints);
+    tarn_word *hits = tarn_hits_of(session, id);
     uint64_t count = tarn_load_relaxed(hits) + 1;
     tarn_store_relaxed(hits, count);
-    if (__builtin_expect(count % SAMPLE_EVERY == 0, 0))
+    if (__builtin_expect(count % TARN_SAMPLE_EVERY == 0, 0))
         session->attention = 1;
     return true;
 }
@@ -460,17 +430,17 @@ static TARN_SLOW int pin_elsewhere(struct tarn_session *session, struct tarn_pag
     return pin_slowly(session, id, hints, ret_pin);
 }
 
-/* Refused; or the one hit in SAMPLE_EVERY that is timed. */
+/* Refused; or the one hit in TARN_SAMPLE_EVERY that is timed. */
 static TARN_SLOW int pin_with_attention(struct tarn_session *session, struct tarn_page_id id,
                                         unsigned hints, struct tarn_pin *ret_pin)
 {
     if (session->refusal != 0)
         return tarn_session_refuse(session);
     session->attention = 0;
-    uint64_t before = tarn_load_relaxed(hits_of(session, id));
+    uint64_t before = tarn_load_relaxed(tarn_hits_of(session, id));
     uint64_t begun = tarn_now_ns();
     int result = tarn_pin(session, id, hints, ret_pin);
-    if (tarn_load_relaxed(hits_of(session, id)) != before)
+    if (tarn_load_relaxed(tarn_hits_of(session, id)) != before)
         tarn_latency_add(session, LATENCY_HIT, tarn_now_ns() - begun);
     return result;
 }
@@ -549,8 +519,8 @@ static unsigned pin_present(struct tarn_session *session, const struct tarn_page
             pins[i].frame = TARN_NO_FRAME;
             continue;
         }
-        touch(descriptor, hints);
-        tarn_count(hits_of(session, ids[i]), 1);
+        tarn_touch(descriptor, hints);
+        tarn_count(tarn_hits_of(session, ids[i]), 1);
         pins[i].data = tarn_view_frame(&session->view, frame);
         pinned++;
     }

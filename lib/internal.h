@@ -86,6 +86,7 @@ struct tarn_session {
     int refusal;   /* 0, or what every call answers: -EBADF, -ECHILD */
     unsigned slot;
     uint64_t free_holds;   /* bit set: that hold is empty; 60 bits */
+    uint64_t shared_holds; /* bit set: that hold says shared */
     uint64_t mtr_holds;    /* bit set: that hold is of a page of the mini-transaction */
     unsigned holds_marked; /* holds that the marks cover */
     struct tarn_view view; /* a copy, so that a hit follows one pointer less */
@@ -103,6 +104,7 @@ struct tarn_session {
     /* Mini-transaction: what the slot says, and what only its owner needs to know. */
     unsigned mtr_state; /* MTR_* */
     unsigned mtr_count, mtr_max;
+    unsigned mtr_possible; /* pages: the most in this pool */
     uint64_t mtr_serial;
     int mtr_error; /* 0, or why only abort is left */
     unsigned shadow_count, shadow_keep;
@@ -148,7 +150,14 @@ int tarn_segment_path(const char *name, const char *shm_directory, char *ret_pat
 int tarn_pool_usable(struct tarn_pool *pool);
 
 /* -ESHUTDOWN once the pool is destroyed, with a message in the session; else 0. */
-int tarn_session_check_life(struct tarn_session *session);
+int tarn_session_refuse_life(struct tarn_session *session);
+
+static inline int tarn_session_check_life(struct tarn_session *session)
+{
+    return tarn_load_relaxed(&session->view.control->life) == LIFE_OPEN
+               ? 0
+               : tarn_session_refuse_life(session);
+}
 
 /* What a closed or forked session answers, with a message. */
 int tarn_session_refuse(struct tarn_session *session);
@@ -312,9 +321,6 @@ int tarn_fetch_new(struct tarn_session *session, struct tarn_page_id id, unsigne
 /* CLAIMED -> VALID of a frame that is this session's; takes the claim back, wakes. */
 void tarn_frame_publish(struct tarn_session *session, uint32_t frame, unsigned claim);
 
-/* Takes an empty hold and raises the mark; returns its number or -EMFILE with a message. */
-int tarn_hold_take(struct tarn_session *session);
-void tarn_hold_give(struct tarn_session *session, unsigned hold);
 
 /* latch.c. */
 

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "lib/hit.h"
 #include "lib/internal.h"
 
 #define OPTIMISTIC_TRIES 4
@@ -76,8 +77,10 @@ int tarn_latch_shared(struct tarn_session *session, struct tarn_pin pin, int32_t
     }
     if (wait.session != NULL)
         tarn_wait_end(&wait, LATENCY_SHARED);
-    if (result == 0)
+    if (result == 0) {
+        session->shared_holds |= UINT64_C(1) << pin.hold;
         tarn_counter(session, COUNTER_LATCHES_SHARED, 1);
+    }
     return result;
 }
 
@@ -91,6 +94,7 @@ int tarn_unlatch_shared(struct tarn_session *session, struct tarn_pin pin)
     if ((value & HOLD_SHARED) == 0)
         return refuse_page(session, -EINVAL, pin.frame, "is not latched through this pin");
     tarn_half_store_release(session->hold[pin.hold], hold_of(pin.frame)); /* pairs: "hold" */
+    session->shared_holds &= ~(UINT64_C(1) << pin.hold);
     return 0;
 }
 
@@ -110,12 +114,10 @@ static unsigned find_sharer(struct tarn_session *session, uint32_t frame, uint64
 }
 
 /* Waits until the shared holders have gone; new ones see the latch word and retract. */
-static int drain(struct tarn_session *session, uint32_t frame, int64_t wait_ms)
+static TARN_SLOW int drain(struct tarn_session *session, uint32_t frame, int64_t wait_ms)
 {
     tarn_word *sticky_word = &session->view.descriptors[frame].sticky_word;
     uint64_t sticky = tarn_load_acquire(sticky_word);
-    if (sticky == 0)
-        return 0;
     unsigned sharer = find_sharer(session, frame, sticky);
     int result = 0;
     if (sharer != 0) {
@@ -149,35 +151,45 @@ void tarn_latch_release(tarn_word *latch_word, unsigned owner)
     }
 }
 
-int tarn_latch_exclusive(struct tarn_session *session, uint32_t frame, uint64_t expected,
-                         int64_t wait_ms)
+/* Somebody has it: waits, takes it. */
+static TARN_SLOW int take_latch(struct tarn_session *session, uint32_t frame, uint64_t expected,
+                                int64_t wait_ms)
 {
     tarn_word *latch_word = &session->view.descriptors[frame].latch_word;
     struct tarn_wait wait = {.session = NULL};
     int result = 0;
-    for (;;) {
+    while (result == 0) {
         uint64_t seen = tarn_load_acquire(latch_word);
-        if (expected != 0 && seen != expected)
+        if (expected != 0 && seen != expected) {
             result = -EAGAIN;
-        else if (latch_word_owner(seen) == 0) {
+        } else if (latch_word_owner(seen) == 0) {
             if (order_latch_before_holds(latch_word, seen, session->slot))
                 break;
-            continue;
         } else {
             if (wait.session == NULL)
                 tarn_wait_begin(&wait, session, WAIT_EXCLUSIVE, frame, wait_ms);
             result =
                 tarn_wait_round(&wait, latch_word, seen, LATCH_WAITERS, latch_word_owner(seen));
         }
-        if (result < 0)
-            break;
     }
     if (wait.session != NULL)
         tarn_wait_end(&wait, LATENCY_EXCLUSIVE);
-    if (result == 0) {
+    return result;
+}
+
+int tarn_latch_exclusive(struct tarn_session *session, uint32_t frame, uint64_t expected,
+                         int64_t wait_ms)
+{
+    struct tarn_descriptor *descriptor = &session->view.descriptors[frame];
+    uint64_t seen = tarn_load_acquire(&descriptor->latch_word);
+    int result = 0;
+    if (latch_word_owner(seen) != 0 || (expected != 0 && seen != expected) ||
+        !order_latch_before_holds(&descriptor->latch_word, seen, session->slot))
+        result = take_latch(session, frame, expected, wait_ms);
+    if (result == 0 && tarn_load_acquire(&descriptor->sticky_word) != 0) {
         result = drain(session, frame, wait_ms);
         if (result < 0)
-            tarn_latch_release(latch_word, session->slot);
+            tarn_latch_release(&descriptor->latch_word, session->slot);
     }
     if (result == 0)
         tarn_counter(session, COUNTER_LATCHES_EXCLUSIVE, 1);

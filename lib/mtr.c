@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "lib/hit.h"
 #include "lib/internal.h"
 
 /* A shadow of declared ranges: how many, which, and their old bytes, in the order of declaration.
@@ -145,13 +146,10 @@ int tarn_mtr_begin(struct tarn_session *session, unsigned page_count_max)
                          session->slot);
     if (page_count_max < 1)
         return tarn_fail(session, -EINVAL, "a mini-transaction of 0 pages");
-    unsigned possible = session->view.geometry.frame_count / 2;
-    if (possible > TARN_MTR_ENTRIES_MAX)
-        possible = TARN_MTR_ENTRIES_MAX;
-    if (page_count_max > possible)
+    if (page_count_max > session->mtr_possible)
         return tarn_fail(session, -E2BIG,
                          "a mini-transaction of %u pages: the most in pool %s is %u",
-                         page_count_max, session->pool->name, possible);
+                         page_count_max, session->pool->name, session->mtr_possible);
     int result = tarn_session_check_life(session);
     if (result == 0 && session->shadow_count < page_count_max)
         result = reserve_shadows(session, page_count_max);
@@ -180,21 +178,29 @@ static int note_error(struct tarn_session *session, int result)
     return result;
 }
 
-static int check_active(struct tarn_session *session)
+/* Why a call inside a mini-transaction is refused. */
+static TARN_SLOW int refuse_call(struct tarn_session *session)
 {
     if (session->refusal != 0)
         return tarn_session_refuse(session);
     if (session->mtr_state != MTR_ACTIVE)
         return tarn_fail(session, -ESRCH, "session %u has no mini-transaction: begin one",
                          session->slot);
-    if (session->mtr_error != 0)
-        return tarn_fail(session, -ECANCELED,
-                         "an earlier call of this mini-transaction failed (%s): abort it",
-                         tarn_strerror(session->mtr_error));
+    return tarn_fail(session, -ECANCELED,
+                     "an earlier call of this mini-transaction failed (%s): abort it",
+                     tarn_strerror(session->mtr_error));
+}
+
+static TARN_INLINE int check_active(struct tarn_session *session)
+{
+    if (__builtin_expect(session->refusal != 0 || session->mtr_state != MTR_ACTIVE ||
+                             session->mtr_error != 0,
+                         0))
+        return refuse_call(session);
     return 0;
 }
 
-static struct tarn_mtr_page *find_page(struct tarn_session *session, struct tarn_page_id id)
+static inline struct tarn_mtr_page *find_page(struct tarn_session *session, struct tarn_page_id id)
 {
     for (unsigned i = 0; i < session->mtr_count; i++)
         if (session->mtr_page[i].frame_plus_one != 0 && session->mtr_page[i].id.value == id.value)
@@ -209,8 +215,17 @@ static int taken_already(struct tarn_session *session, struct tarn_page_id id)
                      tarn_page_number(id), tarn_page_file(id));
 }
 
+static TARN_SLOW int too_many_pages(struct tarn_session *session)
+{
+    return note_error(session,
+                      tarn_fail(session, -E2BIG,
+                                "one page more than the %u that this mini-transaction was begun"
+                                " for",
+                                session->mtr_max));
+}
+
 /* An empty place among the entries; the first that an early release left, or the next. */
-static int find_place(struct tarn_session *session)
+static inline int find_place(struct tarn_session *session)
 {
     unsigned used = 0, place = session->mtr_count;
     for (unsigned i = session->mtr_count; i-- > 0;)
@@ -218,12 +233,7 @@ static int find_place(struct tarn_session *session)
             place = i;
         else
             used++;
-    if (used >= session->mtr_max)
-        return note_error(session, tarn_fail(session, -E2BIG,
-                                             "one page more than the %u that this mini-transaction"
-                                             " was begun for",
-                                             session->mtr_max));
-    return (int)place;
+    return used < session->mtr_max ? (int)place : too_many_pages(session);
 }
 
 static tarn_word *entry_of_page(struct tarn_session *session, const struct tarn_mtr_page *page)
@@ -233,7 +243,8 @@ static tarn_word *entry_of_page(struct tarn_session *session, const struct tarn_
 
 /* Names the frame in an entry, before its latch word or its commit can. Pairs: "entry", as do the
  * stores that name a shadow. */
-static void announce(struct tarn_session *session, struct tarn_mtr_page *page, uint32_t frame)
+static inline void announce(struct tarn_session *session, struct tarn_mtr_page *page,
+                            uint32_t frame)
 {
     unsigned place = (unsigned)(page - session->mtr_page);
     page->frame_plus_one = frame + 1;
@@ -243,7 +254,7 @@ static void announce(struct tarn_session *session, struct tarn_mtr_page *page, u
 }
 
 /* The latch, if it was this mtr's, is free again; then the entry, then the hold. */
-static void forget(struct tarn_session *session, struct tarn_mtr_page *page)
+static inline void forget(struct tarn_session *session, struct tarn_mtr_page *page)
 {
     tarn_store_release(entry_of_page(session, page), 0);
     session->mtr_holds &= ~(UINT64_C(1) << page->hold);
@@ -255,7 +266,7 @@ static void forget(struct tarn_session *session, struct tarn_mtr_page *page)
  * end. */
 static int check_own_share(struct tarn_session *session, struct tarn_page_id id, uint32_t frame)
 {
-    if (!tarn_slot_shares(&session->view, session->slot, frame))
+    if (session->shared_holds == 0 || !tarn_slot_shares(&session->view, session->slot, frame))
         return 0;
     return tarn_fail(session, -EALREADY,
                      "page %" PRIu64 " of file %u is latched shared by this session: unlatch it"
@@ -274,8 +285,10 @@ static int take(struct tarn_session *session, struct tarn_page_id id,
     int hold = tarn_hold_take(session);
     if (hold < 0)
         return note_error(session, hold);
-    uint32_t frame;
-    int result = tarn_fetch(session, id, TARN_HINT_NONE, (unsigned)hold, &frame);
+    int result = 0;
+    uint32_t frame = tarn_fetch_hit(session, id, TARN_HINT_NONE, (unsigned)hold);
+    if (__builtin_expect(frame == TARN_NO_FRAME, 0))
+        result = tarn_fetch(session, id, TARN_HINT_NONE, (unsigned)hold, &frame);
     if (result < 0) {
         tarn_hold_give(session, (unsigned)hold);
         return note_error(session, result);
@@ -319,7 +332,7 @@ static int take_if(struct tarn_session *session, const struct tarn_optimistic *o
     return result == -EAGAIN ? changed_since(session, optimistic) : result;
 }
 
-static int begin_call(struct tarn_session *session, int32_t wait_ms)
+static inline int begin_call(struct tarn_session *session, int32_t wait_ms)
 {
     int result = check_active(session);
     if (result == 0 && wait_ms < -1)
@@ -336,8 +349,8 @@ static void hand_out_locked(struct tarn_session *session, const struct tarn_mtr_
 }
 
 /* The shadow is named before the caller's first store. */
-static void hand_out_writable(struct tarn_session *session, const struct tarn_mtr_page *page,
-                              struct tarn_writable_page *ret_page)
+static inline void hand_out_writable(struct tarn_session *session, const struct tarn_mtr_page *page,
+                                     struct tarn_writable_page *ret_page)
 {
     tarn_fence_store_store(); /* pairs: "shadow" */
     *ret_page = (struct tarn_writable_page){
@@ -422,13 +435,11 @@ int tarn_mtr_write(struct tarn_session *session, struct tarn_page_id id, int32_t
     if (result < 0)
         return result;
     struct tarn_mtr_page *page = find_page(session, id);
-    if (page != NULL && page->writable && !page->ranges)
-        return taken_already(session, id);
     if (page == NULL)
         result = take(session, id, NULL, wait_ms, &page);
     if (result == 0 && page->ranges)
         result = ranges_to_whole(session, page);
-    else if (result == 0)
+    else if (result == 0 && !page->writable)
         shadow_whole(session, page);
     if (result == 0)
         hand_out_writable(session, page, ret_page);
@@ -449,9 +460,18 @@ int tarn_mtr_write_if(struct tarn_session *session, const struct tarn_optimistic
     return result;
 }
 
+/* A word is what most ranges are: no call for it. */
+static void copy_range(uint8_t *to, const uint8_t *from, uint32_t bytes)
+{
+    if (bytes == sizeof(uint64_t))
+        memcpy(to, from, sizeof(uint64_t));
+    else
+        memcpy(to, from, bytes);
+}
+
 /* Declares one more range. False: it does not fit, the page has to turn to whole. */
-static bool add_range(struct tarn_session *session, struct tarn_mtr_page *page, uint32_t offset,
-                      uint32_t bytes)
+static inline bool add_range(struct tarn_session *session, struct tarn_mtr_page *page,
+                             uint32_t offset, uint32_t bytes)
 {
     const struct tarn_view *view = &session->view;
     struct ranges *ranges =
@@ -468,7 +488,7 @@ static bool add_range(struct tarn_session *session, struct tarn_mtr_page *page, 
     if (count == RANGES_MAX ||
         at + bytes > view->geometry.page_bytes - (uint32_t)sizeof(struct ranges))
         return false;
-    memcpy(ranges->bytes + at, tarn_view_frame(view, page->frame_plus_one - 1) + offset, bytes);
+    copy_range(ranges->bytes + at, tarn_view_frame(view, page->frame_plus_one - 1) + offset, bytes);
     tarn_fence_store_store();
     tarn_half_store_relaxed(&ranges->range[count], offset << 16 | (bytes - 1));
     tarn_store_release(&ranges->count, count + 1); /* pairs: "ranges" */
@@ -476,7 +496,7 @@ static bool add_range(struct tarn_session *session, struct tarn_mtr_page *page, 
 }
 
 /* Turns a page that is only locked into one with an empty list of ranges. */
-static void shadow_ranges(struct tarn_session *session, struct tarn_mtr_page *page)
+static inline void shadow_ranges(struct tarn_session *session, struct tarn_mtr_page *page)
 {
     uint32_t shadow = next_shadow(session);
     struct ranges *ranges = (struct ranges *)(void *)tarn_view_frame(&session->view, shadow);
@@ -591,16 +611,17 @@ static bool was_changed(struct tarn_session *session, const struct tarn_mtr_page
 }
 
 /* NONE, then shadows go back: a reaper that finds the word still set needs them. */
-static void end(struct tarn_session *session)
+static inline void end(struct tarn_session *session)
 {
     session->mtr_serial++;
     set_word(session, 0, MTR_NONE);
     session->mtr_error = 0;
     session->shadow_used = 0;
-    tarn_shadows_trim(session, session->shadow_keep);
+    if (session->shadow_count > session->shadow_keep)
+        tarn_shadows_trim(session, session->shadow_keep);
 }
 
-static void mark_dirty(struct tarn_session *session, struct tarn_descriptor *descriptor)
+static inline void mark_dirty(struct tarn_session *session, struct tarn_descriptor *descriptor)
 {
     uint64_t word = tarn_load_relaxed(&descriptor->dirty_word);
     tarn_store_release(&descriptor->dirty_word, dirty_word_changed(word)); /* pairs: "dirty" */
@@ -608,7 +629,7 @@ static void mark_dirty(struct tarn_session *session, struct tarn_descriptor *des
 }
 
 /* Dirty word before release: who evicts looks at holds first, at the dirty word second. */
-static void commit_page(struct tarn_session *session, struct tarn_mtr_page *page)
+static inline void commit_page(struct tarn_session *session, struct tarn_mtr_page *page)
 {
     struct tarn_descriptor *descriptor = descriptor_of(session, page);
     if (page->fresh) {
@@ -625,6 +646,38 @@ static void commit_page(struct tarn_session *session, struct tarn_mtr_page *page
 /* Commits of changed pages between two looks whether the writer sleeps. */
 #define TELL_WRITER_EVERY 32u
 
+/* A commit that is refused has aborted. */
+static TARN_SLOW int refuse_commit(struct tarn_session *session, int result)
+{
+    if (session->refusal == 0 && session->mtr_state == MTR_ACTIVE)
+        tarn_mtr_abort(session);
+    return result;
+}
+
+/* The pages that were changed; those that were not are released like locked ones. */
+static inline unsigned find_changed(struct tarn_session *session, struct tarn_page_id *ret_ids)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < session->mtr_count; i++) {
+        struct tarn_mtr_page *page = &session->mtr_page[i];
+        if (page->frame_plus_one == 0 || !page->writable)
+            continue;
+        page->writable = was_changed(session, page);
+        ret_ids[count] = page->id;
+        count += page->writable;
+    }
+    return count;
+}
+
+static TARN_SLOW int flush_changed(struct tarn_session *session, const struct tarn_page_id *ids,
+                                   unsigned count)
+{
+    uint64_t begun = tarn_now_ns();
+    int result = count == 0 ? 0 : tarn_flush_pages(session, ids, count);
+    tarn_latency_add(session, LATENCY_COMMIT, tarn_now_ns() - begun);
+    return result < 0; /* committed; the message says why it is not durable */
+}
+
 int tarn_mtr_commit(struct tarn_session *session, unsigned flags)
 {
     int result = check_active(session);
@@ -632,21 +685,10 @@ int tarn_mtr_commit(struct tarn_session *session, unsigned flags)
         result = tarn_fail(session, -EINVAL, "commit: unknown flags %#x", flags);
     if (result == 0)
         result = tarn_session_check_life(session);
-    if (result < 0) {
-        if (session->refusal == 0 && session->mtr_state == MTR_ACTIVE)
-            tarn_mtr_abort(session);
-        return result;
-    }
+    if (result < 0)
+        return refuse_commit(session, result);
     struct tarn_page_id changed[TARN_MTR_ENTRIES_MAX];
-    unsigned changed_count = 0;
-    for (unsigned i = 0; i < session->mtr_count; i++) {
-        struct tarn_mtr_page *page = &session->mtr_page[i];
-        if (page->frame_plus_one == 0 || !page->writable)
-            continue;
-        page->writable = was_changed(session, page);
-        if (page->writable)
-            changed[changed_count++] = page->id;
-    }
+    unsigned changed_count = find_changed(session, changed);
     set_word(session, session->mtr_count, MTR_COMMITTED); /* the commit point */
     for (unsigned i = 0; i < session->mtr_count; i++)
         if (session->mtr_page[i].frame_plus_one != 0)
@@ -657,12 +699,7 @@ int tarn_mtr_commit(struct tarn_session *session, unsigned flags)
         session->dirtied = 0;
         tarn_wake_writer(session->pool);
     }
-    if ((flags & TARN_COMMIT_FLUSH) == 0)
-        return 1;
-    uint64_t begun = tarn_now_ns();
-    result = changed_count == 0 ? 0 : tarn_flush_pages(session, changed, changed_count);
-    tarn_latency_add(session, LATENCY_COMMIT, tarn_now_ns() - begun);
-    return result < 0; /* committed; the message says why it is not durable */
+    return flags & TARN_COMMIT_FLUSH ? flush_changed(session, changed, changed_count) : 1;
 }
 
 /* Old bytes back, then the latch; a NEW page goes with its frame. */

@@ -29,10 +29,8 @@ int tarn_session_refuse(struct tarn_session *session)
                      session->slot);
 }
 
-int tarn_session_check_life(struct tarn_session *session)
+int tarn_session_refuse_life(struct tarn_session *session)
 {
-    if (tarn_load_relaxed(&session->view.control->life) == LIFE_OPEN)
-        return 0;
     return tarn_fail(session, -ESHUTDOWN, "pool %s was destroyed while attached; detach",
                      session->pool->name);
 }
@@ -112,6 +110,9 @@ static struct tarn_session *new_session(struct tarn_pool *pool,
     session->frame_wait_ms = frame_wait_ms == 0 ? 2000 : frame_wait_ms;
     session->writer_wait_ms = writer_wait_ms == 0 ? 5000 : writer_wait_ms;
     const struct tarn_geometry *geometry = &pool->view.geometry;
+    session->mtr_possible = geometry->frame_count / 2 < TARN_MTR_ENTRIES_MAX
+                                ? geometry->frame_count / 2
+                                : TARN_MTR_ENTRIES_MAX;
     unsigned fair = geometry->frame_count / 16 / geometry->session_count;
     session->shadow_keep = fair < 2 ? fair : 2;
     return session;

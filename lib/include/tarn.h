@@ -390,8 +390,9 @@ TARN_API int tarn_mtr_begin(struct tarn_session *session, unsigned page_count_ma
 TARN_API int tarn_mtr_lock(struct tarn_session *session, struct tarn_page_id id, int32_t wait_ms,
                            struct tarn_locked_page *ret_page);
 
-/* Takes a page exclusively to change it, all of it; or allows that for one already locked. The old
- * bytes are kept aside until commit. Blocks and fails like tarn_mtr_lock(). */
+/* Takes a page exclusively to change it, all of it; or allows that for one already locked; for one
+ * already writable it gives the same pointer again. The old bytes are kept aside until commit.
+ * Blocks and fails like tarn_mtr_lock(), but for -EALREADY: only a shared latch of this session. */
 TARN_API int tarn_mtr_write(struct tarn_session *session, struct tarn_page_id id, int32_t wait_ms,
                             struct tarn_writable_page *ret_page);
 
