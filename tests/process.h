@@ -42,7 +42,8 @@ static inline pid_t start_process(void (*work)(void *argument), void *argument)
     if (pid != 0)
         return pid;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() == parent)
+    /* 0: the parent is in another pid namespace. */
+    if (getppid() == parent || getppid() == 0)
         work(argument);
     _exit(0);
 }
