@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* The pool's directory: its two files, and the segment that is built from them. */
+#include <glob.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 
 #include "lib/directory.h"
@@ -253,6 +258,51 @@ START_TEST(failed_init_leaves_nothing_and_takes_nothing)
 }
 END_TEST
 
+/* From here on, in this process, no file system has O_TMPFILE. */
+static bool refuse_tmpfile(void)
+{
+    const unsigned tmpfile = O_TMPFILE & ~O_DIRECTORY;
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, tmpfile, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EOPNOTSUPP),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
+
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+START_TEST(segment_appears_whole_where_there_is_no_tmpfile)
+{
+    struct tarn_message message = {""};
+    char pattern[TARN_PATH_BYTES + 32];
+    glob_t found;
+
+    test_dir();
+    if (!refuse_tmpfile())
+        test_skip("no seccomp");
+    ck_assert_int_eq(open("/tmp", O_TMPFILE | O_RDWR, 0600), -1);
+    pool = init_pool(test_pool_name(), test_path("pool"), 64, 8);
+    assert_consistent(pool);
+    tarn_detach(pool);
+    unlink(segment_path());
+    ck_assert_int_eq(mkdir(segment_path(), 0700), 0);
+    assert_fails_with(message, -EEXIST, test_pool_name(),
+                      tarn_segment_build(test_path("pool"), test_pool_name(), NULL, &message));
+    rmdir(segment_path());
+    ck_assert_msg(tarn_segment_build(test_path("pool"), test_pool_name(), NULL, &message) == 0,
+                  "%s", message.text);
+    snprintf(pattern, sizeof(pattern), "%s.*", segment_path());
+    ck_assert_int_eq(glob(pattern, 0, NULL, &found), 0);
+    ck_assert_uint_eq(found.gl_pathc, 1);
+    ck_assert_str_eq(found.gl_pathv[0], wake_path());
+}
+END_TEST
+
 /* A pool with a raw file of 5 pages and a temporary one, closed again; its segment is there. */
 static void make_pool(void)
 {
@@ -466,6 +516,7 @@ void test_suite(Suite *suite)
     TCase *segment = test_case(suite, "segment", 20);
     tcase_add_test(segment, umask_does_not_keep_the_group_out);
     tcase_add_test(segment, failed_init_leaves_nothing_and_takes_nothing);
+    tcase_add_test(segment, segment_appears_whole_where_there_is_no_tmpfile);
     tcase_add_test(segment, segment_is_built_again_from_its_directory);
     tcase_add_test(segment, removed_segment_is_not_built_again_while_in_use);
     tcase_add_test(segment, segment_that_nobody_can_attach_is_replaced);

@@ -569,6 +569,55 @@ START_TEST(nothing_is_written_before_the_last_write_of_a_dead_writer_has_landed)
 }
 END_TEST
 
+static void *flush_once(void *argument)
+{
+    struct work *work = argument;
+
+    work->result = tarn_flush_all(work->session);
+    return NULL;
+}
+
+static void fill_pages(unsigned count, int byte)
+{
+    for (unsigned i = 0; i < count; i++)
+        fill_page(session, page(i), byte);
+}
+
+/* Many writes of old images are in flight when the writer is killed, on io_uring beyond its death:
+ * each page must be written again only after that, and so end as its newest image. */
+START_TEST(late_writes_of_a_killed_writer_change_nothing)
+{
+    enum { COUNT = 1500 };
+    uint64_t seed = test_seed();
+    struct work work;
+
+    begin_pool(2048);
+    pid_t pid = fork_writer((enum tarn_io_backend)_i);
+    file = make_file(session, "data", COUNT);
+    struct tarn_session *other = open_session(pool);
+    for (int round = 0; round < 12; round++) {
+        fill_pages(COUNT, 2 * round + 1);
+        start_work(&work, flush_once, other, page(0), 0);
+        struct timespec moment = {.tv_nsec = (long)(test_random(&seed) % 4000000)};
+        nanosleep(&moment, NULL);
+        kill_and_wait(pid);
+        pid = fork_writer((enum tarn_io_backend)_i);
+        fill_pages(COUNT, 2 * round + 2);
+        assert_ok(session, tarn_flush_all(session));
+        ck_assert_int_eq(end_work(&work), 0);
+        for (int look = 0; look < 2; look++) {
+            for (unsigned i = 0; i < COUNT; i++)
+                ck_assert_msg(disk_has(file_path("data"), i, 2 * round + 2),
+                              "page %u in round %d, look %d", i, round, look);
+            sleep_ms(60);
+        }
+    }
+    kill(pid, SIGTERM);
+    assert_ends_well(pid);
+    assert_consistent(pool);
+}
+END_TEST
+
 START_TEST(only_one_of_two_writers_works)
 {
     struct tarn_writer_options options = {.no_standby = true};
@@ -776,6 +825,111 @@ START_TEST(truncation_that_waits_holds_up_nobody_else)
 }
 END_TEST
 
+/* The request outlives the writers: told to stop, killed, each of its successors begins anew. */
+START_TEST(truncation_goes_on_under_the_next_writer)
+{
+    struct tarn_pin pin;
+    struct work work;
+    uint64_t count;
+
+    begin_pool(256);
+    begin_writer((enum tarn_io_backend)_i);
+    file = make_file(session, "data", 64);
+    for (unsigned i = 0; i < 64; i++)
+        fill_page(session, page(i), (int)i + 1);
+    assert_ok(session, tarn_pin(session, page(40), 0, &pin));
+    start_work(&work, truncate_file, open_session(pool), page(0), 20000);
+    sleep_ms(50);
+    ck_assert_int_eq(end_writer(), 0);
+    assert_ok(session, tarn_file_page_count(session, file, &count));
+    ck_assert_uint_eq(count, 64);
+    ck_assert(disk_has(file_path("data"), 63, 64));
+
+    pid_t pid = fork_writer((enum tarn_io_backend)_i);
+    ck_assert(comes_true(tarn_load_acquire(&pool->view.files[file].page_count) == 10));
+    kill_and_wait(pid);
+    fill_page(session, page(40), 99);
+    pid = fork_writer((enum tarn_io_backend)_i);
+    sleep_ms(100);
+    assert_ok(session, tarn_unpin(session, pin));
+    ck_assert_int_eq(end_work(&work), 0);
+    assert_ok(session, tarn_file_extend(session, file, 64));
+    ck_assert(page_has(session, page(40), 0) && page_has(session, page(9), 10));
+    kill(pid, SIGTERM);
+    assert_ends_well(pid);
+    assert_consistent(pool);
+}
+END_TEST
+
+static void *extend_often(void *argument)
+{
+    struct work *work = argument;
+    char name[32];
+    uint32_t own;
+
+    snprintf(name, sizeof(name), "own%u", work->session->slot);
+    work->result = tarn_file_open(work->session, name, TARN_FILE_CREATE, &own);
+    for (uint64_t count = 1; count <= 20 && work->result == 0; count++) {
+        work->result = tarn_file_extend(work->session, own, count);
+        if (work->result == 0)
+            fill_page(work->session, tarn_page_id(own, count - 1), (int)count);
+    }
+    if (work->result == 0)
+        work->result = tarn_file_truncate(work->session, own, 3, 1000);
+    if (work->result == 0)
+        work->result = tarn_flush_file(work->session, own);
+    return NULL;
+}
+
+START_TEST(files_change_their_sizes_side_by_side)
+{
+    struct work work[14];
+    char name[32];
+
+    begin_pool(256);
+    begin_writer((enum tarn_io_backend)_i);
+    for (unsigned i = 0; i < 14; i++)
+        start_work(&work[i], extend_often, open_session(pool), (struct tarn_page_id){0}, 0);
+    for (unsigned i = 0; i < 14; i++) {
+        ck_assert_int_eq(end_work(&work[i]), 0);
+        snprintf(name, sizeof(name), "own%u", work[i].session->slot);
+        ck_assert(disk_has(file_path(name), 2, 3));
+    }
+    ck_assert_uint_eq(tarn_load_relaxed(&pool->view.control->failed), 0);
+    ck_assert_int_eq(end_writer(), 0);
+    assert_consistent(pool);
+}
+END_TEST
+
+START_TEST(file_that_is_gone_concerns_itself_alone)
+{
+    begin_pool(256);
+    begin_writer((enum tarn_io_backend)_i);
+    file = make_file(session, "data", 8);
+    uint32_t other = make_file(session, "other", 8);
+    ck_assert_int_eq(end_writer(), 0);
+    fill_page(session, page(1), 11);
+    fill_page(session, tarn_page_id(other, 1), 22);
+    ck_assert_int_eq(rename(file_path("data"), file_path("away")), 0);
+    begin_writer((enum tarn_io_backend)_i);
+    assert_fails(session, -EBADFD, "", tarn_flush_all(session));
+    assert_fails(session, -EBADFD, "", tarn_file_extend(session, file, 9));
+    ck_assert(disk_has(file_path("other"), 1, 22));
+    ck_assert(is_dirty(page(1)));
+    ck_assert_int_eq(rename(file_path("away"), file_path("data")), 0);
+    assert_ok(session, tarn_file_open(session, "data", 0, &other));
+    ck_assert_uint_eq(other, file);
+    assert_ok(session, tarn_flush_all(session));
+    ck_assert(disk_has(file_path("data"), 1, 11));
+    ck_assert_int_eq(end_writer(), 0);
+    unlink(file_path("data"));
+    begin_writer((enum tarn_io_backend)_i);
+    assert_ok(session, tarn_file_drop(session, file, 0, 0));
+    ck_assert_int_eq(end_writer(), 0);
+    assert_consistent(pool);
+}
+END_TEST
+
 START_TEST(truncation_of_a_dead_writer_is_brought_to_its_end)
 {
     begin_pool(256);
@@ -850,6 +1004,7 @@ void test_suite(Suite *suite)
     add(takeover, told_to_stop_it_flushes_and_leaves);
     add(takeover, standby_takes_over_from_a_killed_writer);
     add(takeover, nothing_is_written_before_the_last_write_of_a_dead_writer_has_landed);
+    add(takeover, late_writes_of_a_killed_writer_change_nothing);
     add(takeover, only_one_of_two_writers_works);
     add(takeover, killed_session_is_reaped_though_nobody_waits_for_it);
     add(takeover, requests_may_be_taken_back_and_asked_again);
@@ -860,5 +1015,8 @@ void test_suite(Suite *suite)
     add(files, truncation_that_is_given_up_has_changed_nothing);
     add(files, truncation_that_waits_holds_up_nobody_else);
     add(files, truncation_of_a_dead_writer_is_brought_to_its_end);
+    add(files, truncation_goes_on_under_the_next_writer);
+    add(files, files_change_their_sizes_side_by_side);
+    add(files, file_that_is_gone_concerns_itself_alone);
     add(files, incarnations_are_never_given_twice);
 }

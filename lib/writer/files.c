@@ -48,13 +48,15 @@ static void publish_file(struct tarn_writer *writer, uint32_t id, uint64_t page_
                                                   FILE_OPEN)); /* pairs: "file" */
 }
 
-/* One file of the table at takeover. One that is gone stays in the table: its pages cannot be
- * written, and say so. */
+/* One file of the table, at takeover or when it is asked for again. One that is gone stays in the
+ * table: its pages cannot be written, and say so. */
 static int enter_file(struct tarn_writer *writer, uint32_t id)
 {
     const struct tarn_file_record *record = &writer->records[id];
     struct tarn_file_entry *entry = file_entry(writer, id);
     struct tarn_message message;
+    if (id > writer->file_last)
+        writer->file_last = id;
     int fd = tarn_record_open(writer->pool->directory_fd, record, O_RDWR, &message);
     if (fd < 0) {
         writer->files[id].error = fd;
@@ -321,6 +323,13 @@ static int open_file(struct tarn_writer *writer, const char *path, unsigned flag
         find_record(writer, temporary ? FILE_TEMPORARY : FILE_RAW, path, there ? &status : NULL);
     if ((id != 0 || there) && (flags & TARN_FILE_EXCLUSIVE) != 0)
         return -EEXIST;
+    if (id != 0 && writer->files[id].fd < 0) {
+        int result = enter_file(writer, id);
+        if (result == 0)
+            result = writer->files[id].error;
+        if (result < 0)
+            return result;
+    }
     if (id != 0) /* one that is being dropped is no file any more, and still has its name */
         return file_word_state(tarn_load_relaxed(&file_entry(writer, id)->word)) == FILE_OPEN
                    ? (int)id

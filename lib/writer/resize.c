@@ -8,10 +8,14 @@
  */
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "lib/writer/state.h"
 #include "shm/holds.h"
+
+/* Pages thrown away in one round; others are served in between. */
+#define DISCARD_FRAMES 4096u
 
 static void end_op(struct tarn_writer *writer, uint32_t id, int result)
 {
@@ -31,7 +35,7 @@ static void answer_holder(struct tarn_writer *writer, const struct file_op *op, 
         return;
     struct tarn_request *request = &tarn_view_slot(writer->view, op->slot)->request;
     tarn_store_relaxed(&request->answer_slot, holder);
-    tarn_store_relaxed(&request->answer, page_id_number(op->held_page_id));
+    tarn_store_relaxed(&request->answer, page_id_number(op->page_ids[op->held]));
 }
 
 /* Frames of the file at and beyond the count. One scan finds them all: who enters a page after
@@ -98,41 +102,57 @@ static void begin_cut(struct tarn_writer *writer, uint32_t id, enum file_op_stat
     }
 }
 
-/* The slot that holds one of the frames, or 0. Nothing is changed: until nobody does, the
- * operation can still be given up as if it had never been asked for. */
-static unsigned find_holder(struct tarn_writer *writer, struct file_op *op)
+/* The slot that holds the page in a frame, or 0. */
+static unsigned holder_of(const struct tarn_writer *writer, uint32_t frame, uint64_t page_id)
 {
     const struct tarn_view *view = writer->view;
+    uint64_t word;
+    if (tarn_table_find(view, page_id, &word) != frame)
+        return 0;
+    if (frame_word_state(word) == FRAME_CLAIMED)
+        return frame_word_owner(word);
+    unsigned holder = tarn_frame_holder(view, frame);
+    /* Still the same page, or the hold is on another one. */
+    return tarn_load_acquire(&view->descriptors[frame].page_id) == page_id ? holder : 0;
+}
+
+/* Somebody who holds one of the frames, or 0. Nothing is changed: until nobody does, the operation
+ * can still be given up as if it had never been asked for. The one that was held last is asked
+ * first: a wait is then one look. */
+static unsigned find_holder(struct tarn_writer *writer, struct file_op *op)
+{
     for (uint32_t i = 0; i < op->frame_count; i++) {
-        uint64_t word;
-        op->held_page_id = op->page_ids[i];
-        if (tarn_table_find(view, op->page_ids[i], &word) == op->frames[i] &&
-            frame_word_state(word) == FRAME_CLAIMED)
-            return frame_word_owner(word);
-        unsigned holder = tarn_frame_holder(view, op->frames[i]);
-        if (holder != 0 &&
-            tarn_load_acquire(&view->descriptors[op->frames[i]].page_id) == op->page_ids[i])
+        uint32_t at = (op->held + i) % op->frame_count;
+        unsigned holder = holder_of(writer, op->frames[at], op->page_ids[at]);
+        if (holder != 0) {
+            op->held = at;
             return holder;
+        }
     }
     return 0;
 }
 
-/* Throws pages away; those that somebody holds stay on the list. Returns a holder, or 0. */
+/* Throws pages away, so many at a time; those that somebody holds stay on the list. Returns a
+ * holder, or 0. */
 static unsigned discard_frames(struct tarn_writer *writer, struct file_op *op)
 {
     unsigned holder = 0;
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < op->frame_count; i++) {
+    uint32_t kept = 0, looked = 0;
+    for (; looked < op->frame_count && looked - kept < DISCARD_FRAMES; looked++) {
         unsigned one = 0;
-        if (tarn_frame_discard(writer->session, op->frames[i], op->page_ids[i], &one) == 0)
+        if (tarn_frame_discard(writer->session, op->frames[looked], op->page_ids[looked], &one) ==
+            0)
             continue;
         holder = one;
-        op->frames[kept] = op->frames[i];
-        op->page_ids[kept++] = op->page_ids[i];
+        op->frames[kept] = op->frames[looked];
+        op->page_ids[kept++] = op->page_ids[looked];
     }
-    if (kept < op->frame_count)
+    if (kept < looked)
         tarn_frames_freed(writer->pool);
-    op->frame_count = kept;
+    uint32_t rest = op->frame_count - looked;
+    memmove(op->frames + kept, op->frames + looked, rest * sizeof *op->frames);
+    memmove(op->page_ids + kept, op->page_ids + looked, rest * sizeof *op->page_ids);
+    op->frame_count = kept + rest;
     return holder;
 }
 
@@ -157,6 +177,15 @@ static int finish_drop(struct tarn_writer *writer, uint32_t id)
     return 0;
 }
 
+/* The new size is on the device, or it is not. */
+static void end_size(struct tarn_writer *writer, uint32_t id, int result)
+{
+    struct file_op *op = &writer->files[id].op;
+    if (result == 0 && op->kind == ASK_FILE_EXTEND)
+        tarn_store_release(&file_entry(writer, id)->page_count, op->count); /* pairs: "file" */
+    end_op(writer, id, result);
+}
+
 static int set_size(struct tarn_writer *writer, uint32_t id, uint64_t count)
 {
     struct data_file *file = &writer->files[id];
@@ -165,28 +194,28 @@ static int set_size(struct tarn_writer *writer, uint32_t id, uint64_t count)
     return ftruncate(file->fd, (off_t)(count << writer->view->page_shift)) == 0 ? 0 : -errno;
 }
 
-/* A size is durable like a page: after a sync. */
+/* A size is durable like a page: after a sync. Tried again while too many are in flight. */
 static void begin_op_sync(struct tarn_writer *writer, uint32_t id)
 {
     struct data_file *file = &writer->files[id];
+    file->op.state = OP_SIZED;
     if (file->temporary) {
-        writer_op_sync_completed(writer, id, 0);
+        end_size(writer, id, 0);
         return;
     }
+    if (writer->op_syncs_in_flight == SYNCS_MAX / 2 ||
+        tarn_io_sync(writer->io, id, io_id(ID_OP_SYNC, id)) < 0)
+        return;
+    writer->op_syncs_in_flight++;
     file->op.state = OP_SYNC;
-    int result = tarn_io_sync(writer->io, id, io_id(ID_OP_SYNC, id));
-    if (result < 0)
-        writer_op_sync_completed(writer, id, result);
 }
 
 void writer_op_sync_completed(struct tarn_writer *writer, uint32_t id, int64_t result)
 {
-    struct file_op *op = &writer->files[id].op;
+    writer->op_syncs_in_flight--;
     if (result < 0)
         writer_sync_failed(writer, id, (int)result);
-    else if (op->kind == ASK_FILE_EXTEND)
-        tarn_store_release(&file_entry(writer, id)->page_count, op->count); /* pairs: "file" */
-    end_op(writer, id, (int)result);
+    end_size(writer, id, (int)result);
 }
 
 /* All pages are out: the file itself. */
@@ -197,7 +226,8 @@ static void finish_cut(struct tarn_writer *writer, uint32_t id)
         end_op(writer, id, finish_drop(writer, id));
         return;
     }
-    int result = set_size(writer, id, op->count);
+    int result =
+        writer->files[id].fd < 0 ? writer->files[id].error : set_size(writer, id, op->count);
     if (result < 0)
         end_op(writer, id, result);
     else
@@ -216,8 +246,10 @@ static void work_on(struct tarn_writer *writer, uint32_t id)
     struct data_file *file = &writer->files[id];
     struct file_op *op = &file->op;
     bool all = op->kind == ASK_FILE_DROP;
-    if (op->state == OP_SYNC || writer_writes_beyond(writer, id, all ? 0 : op->count) ||
-        (all && file->sync_in_flight))
+    if (op->state == OP_SIZED)
+        begin_op_sync(writer, id);
+    if (op->state < OP_HOLDERS || op->state > OP_DISCARD ||
+        writer_writes_beyond(writer, id, all ? 0 : op->count) || (all && file->sync_in_flight))
         return;
     unsigned holder = 0;
     if (op->state == OP_HOLDERS) {
@@ -248,7 +280,7 @@ bool writer_files_work(struct tarn_writer *writer)
         if (writer->files[id].op.state != OP_NONE) {
             work_on(writer, id);
             enum file_op_state state = writer->files[id].op.state;
-            waits |= state == OP_HOLDERS || state == OP_DISCARD;
+            waits |= state != OP_NONE && state != OP_SYNC;
         }
     return waits;
 }
@@ -256,7 +288,7 @@ bool writer_files_work(struct tarn_writer *writer)
 bool writer_files_busy(const struct tarn_writer *writer)
 {
     for (uint32_t id = 1; id <= writer->file_last; id++)
-        if (writer->files[id].op.state == OP_SYNC)
+        if (writer->files[id].op.state >= OP_SIZED)
             return true;
     return false;
 }
@@ -275,32 +307,35 @@ void writer_files_stop(struct tarn_writer *writer)
     }
 }
 
-static bool has_pages_beyond(const struct tarn_writer *writer, uint32_t id)
+/* Marks the files that have pages in the pool beyond their ends. */
+static void find_pages_beyond(struct tarn_writer *writer)
 {
     const struct tarn_view *view = writer->view;
-    uint64_t count = tarn_load_acquire(&file_entry(writer, id)->page_count);
     for (uint32_t frame = 0; frame < view->geometry.frame_count; frame++) {
-        uint64_t page_id = tarn_load_relaxed(&view->descriptors[frame].page_id), word;
-        if (page_id_file(page_id) == id && page_id_number(page_id) >= count &&
+        uint64_t page_id = tarn_load_acquire(&view->descriptors[frame].page_id), word;
+        uint32_t id = page_id_file(page_id);
+        if (id >= 1 && id <= writer->file_last &&
+            page_id_number(page_id) >= tarn_load_acquire(&file_entry(writer, id)->page_count) &&
             tarn_table_find(view, page_id, &word) == frame)
-            return true;
+            writer->files[id].beyond = true;
     }
-    return false;
 }
 
+/* What a dead writer has begun and nobody asks for any more is brought to its end. */
 void writer_files_resume(struct tarn_writer *writer)
 {
+    find_pages_beyond(writer);
     for (uint32_t id = 1; id <= writer->file_last; id++) {
         struct data_file *file = &writer->files[id];
-        uint64_t word = tarn_load_acquire(&file_entry(writer, id)->word);
-        if (file->fd < 0 || file->op.state != OP_NONE)
+        struct tarn_file_entry *entry = file_entry(writer, id);
+        bool beyond = file->beyond;
+        bool drop = file_word_state(tarn_load_acquire(&entry->word)) == FILE_DROPPED;
+        file->beyond = false;
+        if (writer->records[id].id == 0 || file->op.state != OP_NONE || (!drop && !beyond))
             continue;
-        bool drop = file_word_state(word) == FILE_DROPPED;
-        if (!drop && !has_pages_beyond(writer, id))
-            continue;
-        uint64_t count = drop ? 0 : tarn_load_acquire(&file_entry(writer, id)->page_count);
+        uint64_t count = tarn_load_acquire(&entry->page_count);
         file->op = (struct file_op){.kind = drop ? ASK_FILE_DROP : ASK_FILE_TRUNCATE,
-                                    .count = count,
+                                    .count = drop ? 0 : count,
                                     .count_before = count};
         begin_cut(writer, id, OP_DISCARD);
     }
@@ -349,7 +384,7 @@ static int file_result(struct tarn_writer *writer, uint64_t id, unsigned kind)
     }
     if (writer->records[id].id == 0)
         return -ENXIO;
-    return file->fd < 0 ? file->error : 1;
+    return file->fd < 0 && kind != ASK_FILE_DROP ? file->error : 1;
 }
 
 void writer_file_request(struct tarn_writer *writer, unsigned slot, uint64_t asked)

@@ -83,8 +83,8 @@ static void take_pages(struct tarn_writer *writer, unsigned slot, uint64_t asked
     else if (result < 0)
         writer_answer(writer, slot, asked, result);
     else
-        attach_requests(writer,
-                        writer_batch_open_pages(writer, page_ids, (uint32_t)count), &flush, 1);
+        attach_requests(writer, writer_batch_open_pages(writer, page_ids, (uint32_t)count), &flush,
+                        1);
 }
 
 /* Takes one request in. True: a flush of a file or of all, to be opened with others. */

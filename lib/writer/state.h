@@ -90,7 +90,8 @@ enum file_op_state {
     OP_NONE,
     OP_HOLDERS, /* nothing has changed but the count: waits until nobody holds a page */
     OP_DISCARD, /* pages are being thrown away: no way back */
-    OP_SYNC,    /* the new size is on its way to the device */
+    OP_SIZED,   /* the file has its new size, which is to be synced */
+    OP_SYNC,    /* the sync is in flight */
 };
 
 /* An extension, truncation or drop at work. */
@@ -104,8 +105,7 @@ struct file_op {
     uint64_t deadline_ns;
     uint32_t *frames; /* that hold pages beyond the count */
     uint64_t *page_ids;
-    uint32_t frame_count;
-    uint64_t held_page_id; /* that somebody holds */
+    uint32_t frame_count, held; /* held: which of them somebody had */
 };
 
 struct data_file {
@@ -114,6 +114,7 @@ struct data_file {
     bool block, temporary;
     bool sync_in_flight, sync_wanted;
     bool dropped;           /* wholly, by a writer that may not have answered */
+    bool beyond;            /* has pages in the pool beyond its end */
     unsigned sync_failures; /* in a row */
     unsigned write_failures;
     uint64_t epoch; /* raised when a sync fails: what is in flight then is written once more */
@@ -165,7 +166,7 @@ struct tarn_writer {
     unsigned *free_chunks;
     unsigned chunk_count, free_chunk_count, chunk_pages_max;
     unsigned background_chunks; /* in use by the cleaner */
-    unsigned syncs_in_flight;
+    unsigned syncs_in_flight, op_syncs_in_flight;
 
     struct flush_batch *batches; /* oldest first */
     unsigned wide_count;

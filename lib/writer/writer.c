@@ -408,13 +408,12 @@ static int sleep_until_called(struct tarn_writer *writer, bool holders)
 {
     struct tarn_io_completion completions[COMPLETIONS_MAX];
     struct tarn_control *control = writer->view->control;
-    if (tarn_load_relaxed(&control->writer_sleeps) == 0) {
-        order_sleep_before_requests(control);
-        writer_look(writer);
-        writer_flush(writer);
-    }
+    order_sleep_before_requests(control);
+    writer_look(writer);
+    writer_flush(writer);
     int64_t wait_ns = wait_time(writer, holders);
     int count = tarn_io_wait(writer->io, wait_ns, completions, COMPLETIONS_MAX);
+    tarn_store_relaxed(&control->writer_sleeps, 0);
     if (count < 0)
         return tarn_pool_fail(writer->pool, count, "the writer of pool %s cannot go on: %s",
                               writer->pool->name, strerror(-count));
