@@ -116,8 +116,7 @@ struct tarn_control {      /* SHARED, one page */
     tarn_word
         frame_waiters; /* hint: sessions that sleep on `freed`, add and subtract; may be too high */
     uint8_t pad2[TARN_LINE_BYTES - 2 * 8];
-    tarn_word
-        writer_sleeps; /* 1: by CAS, the writer before it sleeps; who wakes it leaves it */
+    tarn_word writer_sleeps; /* writer only: 1 by CAS before it sleeps, 0 when it is awake */
     uint8_t pad3[TARN_LINE_BYTES - 8];
     tarn_word standby_slot; /* hint, stored by the standby */
     tarn_word reaps_early;  /* add, reaper: by PF_EXITING */
