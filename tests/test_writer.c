@@ -596,12 +596,14 @@ START_TEST(late_writes_of_a_killed_writer_change_nothing)
     file = make_file(session, "data", COUNT);
     struct tarn_session *other = open_session(pool);
     for (int round = 0; round < 12; round++) {
+        pid_t standby = fork_writer((enum tarn_io_backend)_i);
+        ck_assert(comes_true(tarn_load_relaxed(&pool->view.control->standby_slot) != 0));
         fill_pages(COUNT, 2 * round + 1);
         start_work(&work, flush_once, other, page(0), 0);
         struct timespec moment = {.tv_nsec = (long)(test_random(&seed) % 4000000)};
         nanosleep(&moment, NULL);
         kill_and_wait(pid);
-        pid = fork_writer((enum tarn_io_backend)_i);
+        pid = standby;
         fill_pages(COUNT, 2 * round + 2);
         assert_ok(session, tarn_flush_all(session));
         ck_assert_int_eq(end_work(&work), 0);
