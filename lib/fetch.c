@@ -90,6 +90,16 @@ static void unlock_home(struct tarn_session *session, uint32_t bucket)
     tarn_store_release(&session->shared->home_lock, 0);
 }
 
+void tarn_home_tidy(struct tarn_session *session, uint32_t bucket)
+{
+    tarn_store_relaxed(&session->shared->home_lock, (uint64_t)bucket + 1);
+    if (tarn_cas_full(&session->view.home_locks[bucket], 0, session->slot)) {
+        tarn_table_tidy(&session->view, bucket);
+        tarn_store_release(&session->view.home_locks[bucket], 0); /* pairs: "home" */
+    }
+    tarn_store_release(&session->shared->home_lock, 0);
+}
+
 /* Is the page inside an open file? Asked once the frame stands in the table, so that a truncate
  * that lowers the count later finds the frame. */
 static int check_page(struct tarn_session *session, struct tarn_page_id id)

@@ -307,6 +307,9 @@ int tarn_fetch(struct tarn_session *session, struct tarn_page_id id, unsigned hi
  * be made stale by giving the frame back. */
 int tarn_fetch_enter(struct tarn_session *session, struct tarn_page_id id, uint32_t frame);
 
+/* Clears the `more` bit of a home bucket if nothing stands beyond it; waits for nobody. */
+void tarn_home_tidy(struct tarn_session *session, uint32_t bucket);
+
 /* Reads one page from its file into memory: 0, -EBADFD, -ENODATA, -EIO, with a message. */
 int tarn_fetch_read(struct tarn_session *session, struct tarn_page_id id, void *ret_page);
 

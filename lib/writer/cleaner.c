@@ -10,6 +10,7 @@
 #define RESERVE_MAX   512u
 #define EVICT_BATCH   64u
 #define EVICT_LOOKS   1024u
+#define TIDY_BUCKETS  64u
 #define CLEAN_PAGES   1024u                      /* in one background batch, at most */
 #define SAMPLES_MAX   16384u                     /* descriptors that an estimate looks at */
 #define COUNT_WAIT_NS ((uint64_t)10 * NS_PER_MS) /* between two estimates */
@@ -149,12 +150,24 @@ static bool too_dirty(struct tarn_writer *writer)
     return writer->draining;
 }
 
+/* Takes down `more` bits that nothing stands behind any more, some buckets at a time. */
+static void tidy_some(struct tarn_writer *writer)
+{
+    const struct tarn_view *view = writer->view;
+    for (unsigned i = 0; i < TIDY_BUCKETS; i++) {
+        writer->tidy_hand = (writer->tidy_hand + 1) % view->geometry.bucket_count;
+        if (tarn_load_relaxed(&view->buckets[writer->tidy_hand].entry[0]) & ENTRY_MORE)
+            tarn_home_tidy(writer->session, writer->tidy_hand);
+    }
+}
+
 void writer_clean(struct tarn_writer *writer)
 {
     bool called = writer->cleaning;
     writer->cleaning = false;
     if (!called || writer_failed(writer) || writer->stopping)
         return;
+    tidy_some(writer);
     bool wants_frames = fill_reserve(writer);
     bool wants_clean = too_dirty(writer);
     bool began = (wants_frames || wants_clean) && writer->background == NULL && clean_some(writer);

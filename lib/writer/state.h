@@ -186,7 +186,7 @@ struct tarn_writer {
     bool filling, draining; /* from one of its marks to the other */
     uint64_t looked;        /* frames, since eviction last got what it wanted */
     struct flush_batch *background;
-    uint32_t clean_hand;
+    uint32_t clean_hand, tidy_hand;
     uint64_t dirty_counted_ns;
 
     bool stop_asked, stopping;
