@@ -131,21 +131,34 @@ static bool is_other_process(const struct tarn_writer *writer, const struct tarn
            tarn_load_relaxed(&slot->pid_namespace) != pool->pid_namespace;
 }
 
-static struct watch *find_watch(struct tarn_writer *writer, uint64_t pid)
+static bool is_watch_of(const struct watch *watch, uint64_t pid)
 {
-    struct watch *empty = NULL;
+    return watch->fd >= 0 && !watch->cancelled && watch->pid == pid;
+}
+
+/* The watch of a process, or an empty place. Each slot remembers where it was found: a look at all
+ * slots is one comparison each. */
+static struct watch *find_watch(struct tarn_writer *writer, unsigned slot, uint64_t pid)
+{
+    struct watch *found = &writer->watches[writer->slot_watch[slot]];
+    if (writer->slot_watch[slot] < writer->watch_count && is_watch_of(found, pid))
+        return found;
+    found = NULL;
     for (unsigned i = 0; i < writer->watch_count; i++) {
         struct watch *watch = &writer->watches[i];
-        if (watch->fd >= 0 && !watch->cancelled && watch->pid == pid)
-            return watch;
-        if (watch->fd < 0 && empty == NULL)
-            empty = watch;
+        if (is_watch_of(watch, pid)) {
+            found = watch;
+            break;
+        }
+        if (watch->fd < 0 && found == NULL)
+            found = watch;
     }
-    if (empty == NULL) {
-        empty = &writer->watches[writer->watch_count++];
-        empty->fd = -1;
+    if (found == NULL) {
+        found = &writer->watches[writer->watch_count++];
+        found->fd = -1;
     }
-    return empty;
+    writer->slot_watch[slot] = (uint32_t)(found - writer->watches);
+    return found;
 }
 
 /* Has the kernel tell when the session's process ends. */
@@ -160,7 +173,7 @@ static void watch_slot(struct tarn_writer *writer, unsigned slot)
         return;
     }
     uint64_t pid = tarn_load_relaxed(&shared->pid);
-    struct watch *watch = find_watch(writer, pid);
+    struct watch *watch = find_watch(writer, slot, pid);
     if (watch->fd >= 0) {
         watch->seen = true;
         return;

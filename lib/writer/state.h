@@ -175,6 +175,7 @@ struct tarn_writer {
 
     uint64_t *served; /* by slot: request word that is being worked on */
     struct watch *watches;
+    uint32_t *slot_watch; /* by slot: its watch, or an old one's place */
     unsigned watch_count;
     bool look; /* at the slots */
     uint64_t looked_ns;

@@ -37,6 +37,7 @@ static void free_writer(struct tarn_writer *writer)
     free(writer->frames);
     free(writer->served);
     free(writer->watches);
+    free(writer->slot_watch);
     free(writer);
 }
 
@@ -59,9 +60,11 @@ int tarn_writer_open(struct tarn_pool *pool, const struct tarn_writer_options *o
     writer->frames = calloc(geometry->frame_count, sizeof *writer->frames);
     writer->served = calloc((size_t)geometry->slot_count + 1, sizeof *writer->served);
     writer->watches = calloc((size_t)2 * geometry->slot_count, sizeof *writer->watches);
+    writer->slot_watch = calloc((size_t)geometry->slot_count + 1, sizeof *writer->slot_watch);
     int result = 0;
     if (writer->stop_fd < 0 || writer->records == NULL || writer->files == NULL ||
-        writer->frames == NULL || writer->served == NULL || writer->watches == NULL)
+        writer->frames == NULL || writer->served == NULL || writer->watches == NULL ||
+        writer->slot_watch == NULL)
         result = tarn_pool_fail(pool, -ENOMEM, "no memory for a writer of %" PRIu32 " frames",
                                 geometry->frame_count);
     for (uint32_t id = 0; result == 0 && id <= geometry->file_count; id++)
