@@ -300,6 +300,7 @@ START_TEST(segment_appears_whole_where_there_is_no_tmpfile)
     ck_assert_int_eq(glob(pattern, 0, NULL, &found), 0);
     ck_assert_uint_eq(found.gl_pathc, 1);
     ck_assert_str_eq(found.gl_pathv[0], wake_path());
+    globfree(&found);
 }
 END_TEST
 

@@ -150,8 +150,10 @@ static unsigned discard_frames(struct tarn_writer *writer, struct file_op *op)
     if (kept < looked)
         tarn_frames_freed(writer->pool);
     uint32_t rest = op->frame_count - looked;
-    memmove(op->frames + kept, op->frames + looked, rest * sizeof *op->frames);
-    memmove(op->page_ids + kept, op->page_ids + looked, rest * sizeof *op->page_ids);
+    if (rest > 0) {
+        memmove(op->frames + kept, op->frames + looked, rest * sizeof *op->frames);
+        memmove(op->page_ids + kept, op->page_ids + looked, rest * sizeof *op->page_ids);
+    }
     op->frame_count = kept + rest;
     return holder;
 }
