@@ -400,6 +400,7 @@ static TARN_SLOW int pin_slowly(struct tarn_session *session, struct tarn_page_i
         session->free_holds |= UINT64_C(1) << hold;
         return result;
     }
+    session->pinned[hold] = hold_of(frame);
     *ret_pin = (struct tarn_pin){tarn_view_frame(&session->view, frame), frame, (uint32_t)hold};
     return 0;
 }
@@ -420,6 +421,7 @@ static TARN_INLINE bool hit(struct tarn_session *session, struct tarn_page_id id
     const uint32_t names[] = {frame, hold};
     memcpy(&ret_pin->frame, names, sizeof names);
     session->free_holds = free_holds & (free_holds - 1);
+    session->pinned[hold] = hold_of(frame);
     tarn_touch(&session->view.descriptors[frame], hints);
     tarn_word *hits = tarn_hits_of(session, id);
     uint64_t count = tarn_load_relaxed(hits) + 1;
@@ -490,9 +492,7 @@ int tarn_unpin(struct tarn_session *session, struct tarn_pin pin)
     if (__builtin_expect(session->refusal != 0, 0))
         return tarn_session_refuse(session);
     if (__builtin_expect(pin.hold >= TARN_HOLDS_MAX || pin.frame > TARN_FRAME_MAX ||
-                             tarn_half_load_relaxed(session->hold[pin.hold]) !=
-                                 hold_of(pin.frame) ||
-                             session->mtr_holds >> pin.hold & 1,
+                             session->pinned[pin.hold] != hold_of(pin.frame),
                          0))
         return unpin_refused(session, pin);
     tarn_hold_give(session, pin.hold);
@@ -588,6 +588,8 @@ int tarn_pin_many(struct tarn_session *session, const struct tarn_page_id *ids, 
             tarn_hold_give(session, pins[i].hold);
         return result;
     }
+    for (unsigned i = 0; i < count; i++)
+        session->pinned[pins[i].hold] = hold_of(pins[i].frame);
     memcpy(ret_pins, pins, count * sizeof *pins);
     return 0;
 }

@@ -30,6 +30,7 @@ static inline int tarn_hold_take(struct tarn_session *session)
 static inline void tarn_hold_give(struct tarn_session *session, unsigned hold)
 {
     tarn_half_store_release(session->hold[hold], 0); /* pairs: "hold" */
+    session->pinned[hold] = 0;
     session->free_holds |= UINT64_C(1) << hold;
 }
 

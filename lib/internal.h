@@ -87,11 +87,13 @@ struct tarn_session {
     unsigned slot;
     uint64_t free_holds;   /* bit set: that hold is empty; 60 bits */
     uint64_t shared_holds; /* bit set: that hold says shared */
-    uint64_t mtr_holds;    /* bit set: that hold is of a page of the mini-transaction */
     unsigned holds_marked; /* holds that the marks cover */
     struct tarn_view view; /* a copy, so that a hit follows one pointer less */
     struct tarn_slot *shared;
     tarn_half *hold[TARN_HOLDS_MAX];
+    /* What stands in each hold that a pin of the caller's names; 0: no pin does. Unpin looks here: a
+     * load of the hold itself would wait for the barrier that stored it. */
+    uint32_t pinned[TARN_HOLDS_MAX];
     uint64_t sticky_bit;
 
     struct tarn_pool *pool;

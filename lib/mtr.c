@@ -257,7 +257,6 @@ static inline void announce(struct tarn_session *session, struct tarn_mtr_page *
 static inline void forget(struct tarn_session *session, struct tarn_mtr_page *page)
 {
     tarn_store_release(entry_of_page(session, page), 0);
-    session->mtr_holds &= ~(UINT64_C(1) << page->hold);
     tarn_hold_give(session, page->hold);
     page->frame_plus_one = 0;
 }
@@ -295,7 +294,6 @@ static int take(struct tarn_session *session, struct tarn_page_id id,
     }
     struct tarn_mtr_page *page = &session->mtr_page[place];
     *page = (struct tarn_mtr_page){.id = id, .hold = (uint8_t)hold};
-    session->mtr_holds |= UINT64_C(1) << hold;
     result = expected != NULL && expected->frame != frame ? -EAGAIN
                                                           : check_own_share(session, id, frame);
     announce(session, page, frame);
@@ -555,7 +553,6 @@ int tarn_mtr_new(struct tarn_session *session, struct tarn_page_id id, int32_t w
     }
     struct tarn_mtr_page *page = &session->mtr_page[place];
     *page = (struct tarn_mtr_page){.id = id, .hold = (uint8_t)hold};
-    session->mtr_holds |= UINT64_C(1) << hold;
     announce(session, page, frame);
     if (claim != UINT32_MAX) {
         page->fresh = page->writable = true;
