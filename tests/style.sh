@@ -90,7 +90,8 @@ every_file_names_its_license() {
 }
 
 build_leaves_no_file_out() {
-    find shm lib tools examples docs -name '*.c' -o -name '*.[1-9]' | while read -r file; do
+    find shm lib tools examples docs tests/*.c tests/*.sh -name '*.c' -o -name '*.sh' \
+        -o -name '*.[1-9]' | while read -r file; do
         grep -q "'${file#*/}'" "${file%%/*}/meson.build" || echo "$file"
     done | nothing
 }
