@@ -7,8 +7,8 @@
 
 #include "lib/writer/state.h"
 
-bool writer_entry_of(const struct tarn_writer *writer, uint32_t frame,
-                     struct flush_entry *ret_entry)
+bool tarn_writer_entry_of(const struct tarn_writer *writer, uint32_t frame,
+                          struct flush_entry *ret_entry)
 {
     const struct tarn_descriptor *descriptor = &writer->view->descriptors[frame];
     uint64_t dirty = tarn_load_acquire(&descriptor->dirty_word);
@@ -59,8 +59,8 @@ static uint8_t state_now(const struct tarn_writer *writer, const struct flush_en
                : ENTRY_NEEDED;
 }
 
-struct flush_batch *writer_batch_of(struct tarn_writer *writer, struct flush_entry *entries,
-                                    uint32_t count)
+struct flush_batch *tarn_writer_batch_of(struct tarn_writer *writer, struct flush_entry *entries,
+                                         uint32_t count)
 {
     struct flush_batch *batch = calloc(1, sizeof *batch);
     uint32_t *queue = calloc((size_t)count + 1, sizeof *queue);
@@ -84,7 +84,7 @@ struct flush_batch *writer_batch_of(struct tarn_writer *writer, struct flush_ent
         if (entry->state == ENTRY_WRITTEN)
             batch->needed--;
         else
-            writer_entry_queue(entry);
+            tarn_writer_entry_queue(entry);
     }
     append(writer, batch);
     return batch;
@@ -96,7 +96,7 @@ static uint32_t collect_page(const struct tarn_writer *writer, uint64_t page_id,
 {
     uint64_t word;
     uint32_t frame = tarn_table_find(writer->view, page_id, &word);
-    return frame != TARN_NO_FRAME && writer_entry_of(writer, frame, ret_entry) &&
+    return frame != TARN_NO_FRAME && tarn_writer_entry_of(writer, frame, ret_entry) &&
            ret_entry->page_id == page_id;
 }
 
@@ -108,7 +108,7 @@ static struct flush_entry *collect_file(const struct tarn_writer *writer, uint32
     uint32_t count = 0, room = 0;
     for (uint32_t frame = 0; frame < writer->view->geometry.frame_count; frame++) {
         struct flush_entry entry;
-        if (!writer_entry_of(writer, frame, &entry) ||
+        if (!tarn_writer_entry_of(writer, frame, &entry) ||
             (file != 0 && page_id_file(entry.page_id) != file))
             continue;
         if (count == room) {
@@ -126,8 +126,8 @@ static struct flush_entry *collect_file(const struct tarn_writer *writer, uint32
     return entries == NULL ? calloc(1, sizeof *entries) : entries;
 }
 
-struct flush_batch *writer_batch_open_pages(struct tarn_writer *writer, const uint64_t *page_ids,
-                                            uint32_t count)
+struct flush_batch *tarn_writer_batch_open_pages(struct tarn_writer *writer,
+                                                 const uint64_t *page_ids, uint32_t count)
 {
     struct flush_entry *entries = calloc((size_t)count + 1, sizeof *entries);
     uint32_t dirty = 0;
@@ -135,14 +135,15 @@ struct flush_batch *writer_batch_open_pages(struct tarn_writer *writer, const ui
         return NULL;
     for (uint32_t i = 0; i < count; i++)
         dirty += collect_page(writer, page_ids[i], &entries[dirty]);
-    return writer_batch_of(writer, entries, dirty);
+    return tarn_writer_batch_of(writer, entries, dirty);
 }
 
-struct flush_batch *writer_batch_open_file(struct tarn_writer *writer, uint32_t file)
+struct flush_batch *tarn_writer_batch_open_file(struct tarn_writer *writer, uint32_t file)
 {
     uint32_t count = 0;
     struct flush_entry *entries = collect_file(writer, file, &count);
-    struct flush_batch *batch = entries == NULL ? NULL : writer_batch_of(writer, entries, count);
+    struct flush_batch *batch =
+        entries == NULL ? NULL : tarn_writer_batch_of(writer, entries, count);
     if (batch != NULL) {
         batch->wide = true;
         writer->wide_count++;
@@ -150,7 +151,7 @@ struct flush_batch *writer_batch_open_file(struct tarn_writer *writer, uint32_t 
     return batch;
 }
 
-void writer_entry_queue(struct flush_entry *entry)
+void tarn_writer_entry_queue(struct flush_entry *entry)
 {
     struct flush_batch *batch = entry->batch;
     if (entry->queued)
@@ -162,7 +163,7 @@ void writer_entry_queue(struct flush_entry *entry)
     entry->queued = true;
 }
 
-void writer_entry_done(struct tarn_writer *writer, struct flush_entry *entry)
+void tarn_writer_entry_done(struct tarn_writer *writer, struct flush_entry *entry)
 {
     if (entry->state == ENTRY_DONE)
         return;
@@ -176,14 +177,14 @@ void writer_entry_done(struct tarn_writer *writer, struct flush_entry *entry)
     entry->state = ENTRY_DONE;
 }
 
-void writer_batch_close(struct tarn_writer *writer, struct flush_batch *batch)
+void tarn_writer_batch_close(struct tarn_writer *writer, struct flush_batch *batch)
 {
     struct flush_batch **link = &writer->batches;
     while (*link != batch)
         link = &(*link)->next;
     *link = batch->next;
     for (unsigned i = 0; i < batch->request_count; i++)
-        writer_answer(writer, batch->requests[i].slot, batch->requests[i].asked, batch->error);
+        tarn_writer_answer(writer, batch->requests[i].slot, batch->requests[i].asked, batch->error);
     if (batch == writer->last)
         writer->result = batch->error;
     if (batch->wide) {
@@ -200,20 +201,20 @@ void writer_batch_close(struct tarn_writer *writer, struct flush_batch *batch)
     free(batch);
 }
 
-void writer_batches_fail(struct tarn_writer *writer, int error)
+void tarn_writer_batches_fail(struct tarn_writer *writer, int error)
 {
     for (struct flush_batch *batch = writer->batches; batch != NULL; batch = batch->next) {
         if (batch->left > 0)
             batch->error = error;
         for (uint32_t i = 0; i < batch->entry_count; i++)
-            writer_entry_done(writer, &batch->entries[i]);
+            tarn_writer_entry_done(writer, &batch->entries[i]);
     }
 }
 
-void writer_batches_forget_file(struct tarn_writer *writer, uint32_t file)
+void tarn_writer_batches_forget_file(struct tarn_writer *writer, uint32_t file)
 {
     for (struct flush_batch *batch = writer->batches; batch != NULL; batch = batch->next)
         for (uint32_t i = 0; i < batch->entry_count; i++)
             if (page_id_file(batch->entries[i].page_id) == file)
-                writer_entry_done(writer, &batch->entries[i]);
+                tarn_writer_entry_done(writer, &batch->entries[i]);
 }

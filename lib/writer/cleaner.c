@@ -15,7 +15,7 @@
 #define SAMPLES_MAX   16384u                     /* descriptors that an estimate looks at */
 #define COUNT_WAIT_NS ((uint64_t)10 * NS_PER_MS) /* between two estimates */
 
-void writer_cleaner_init(struct tarn_writer *writer)
+void tarn_writer_cleaner_init(struct tarn_writer *writer)
 {
     uint32_t frames = writer->view->geometry.frame_count;
     uint32_t few = frames / 16 < 4 ? frames / 16 : 4;
@@ -63,7 +63,7 @@ static bool worth_cleaning(const struct tarn_writer *writer, uint32_t frame,
     const struct tarn_descriptor *descriptor = &writer->view->descriptors[frame];
     if (!dirty_word_dirty(tarn_load_relaxed(&descriptor->dirty_word)) ||
         latch_word_owner(tarn_load_relaxed(&descriptor->latch_word)) != 0 ||
-        !writer_entry_of(writer, frame, ret_entry))
+        !tarn_writer_entry_of(writer, frame, ret_entry))
         return false;
     const struct data_file *file = &writer->files[page_id_file(ret_entry->page_id)];
     return file->fd >= 0 && file->background_ns <= writer->now_ns && file->op.state == OP_NONE;
@@ -107,7 +107,7 @@ static bool clean_some(struct tarn_writer *writer)
         free(entries);
         return false;
     }
-    struct flush_batch *batch = writer_batch_of(writer, entries, count);
+    struct flush_batch *batch = tarn_writer_batch_of(writer, entries, count);
     if (batch != NULL)
         batch->background = true;
     writer->background = batch;
@@ -161,12 +161,13 @@ static void tidy_some(struct tarn_writer *writer)
     }
 }
 
-void writer_clean(struct tarn_writer *writer)
+void tarn_writer_clean(struct tarn_writer *writer)
 {
     bool called = writer->cleaning;
     writer->cleaning = false;
-    if (!called || writer_failed(writer) || writer->stopping)
+    if (!called || tarn_writer_failed(writer) || writer->stopping)
         return;
+    writer->cleaned_ns = tarn_now_ns();
     tidy_some(writer);
     bool wants_frames = fill_reserve(writer);
     bool wants_clean = too_dirty(writer);

@@ -12,7 +12,7 @@
 
 #include "lib/writer/state.h"
 
-int writer_table_write(struct tarn_writer *writer)
+int tarn_writer_table_write(struct tarn_writer *writer)
 {
     return tarn_directory_write_files(writer->pool->directory_fd, writer->records,
                                       writer->view->geometry.file_count, NULL);
@@ -82,7 +82,7 @@ static int enter_file(struct tarn_writer *writer, uint32_t id)
     return 0;
 }
 
-int writer_files_enter(struct tarn_writer *writer)
+int tarn_writer_files_enter(struct tarn_writer *writer)
 {
     struct tarn_message message;
     uint32_t file_count = writer->view->geometry.file_count;
@@ -100,7 +100,7 @@ int writer_files_enter(struct tarn_writer *writer)
     return result;
 }
 
-void writer_file_close(struct tarn_writer *writer, uint32_t id)
+void tarn_writer_file_close(struct tarn_writer *writer, uint32_t id)
 {
     struct data_file *file = &writer->files[id];
     if (file->fd < 0)
@@ -112,11 +112,11 @@ void writer_file_close(struct tarn_writer *writer, uint32_t id)
     file->written.count = file->syncing.count = 0;
 }
 
-void writer_files_close(struct tarn_writer *writer)
+void tarn_writer_files_close(struct tarn_writer *writer)
 {
     for (uint32_t id = 1; id <= writer->file_last; id++) {
         struct data_file *file = &writer->files[id];
-        writer_file_close(writer, id);
+        tarn_writer_file_close(writer, id);
         free(file->written.pages);
         free(file->syncing.pages);
         free(file->op.frames);
@@ -264,12 +264,12 @@ static int enter_new(struct tarn_writer *writer, const char *path, unsigned flag
     if (fd >= 0) {
         writer->records[0].incarnation++;
         writer->records[id] = record;
-        result = writer_table_write(writer);
+        result = tarn_writer_table_write(writer);
         if (result == 0)
             result = place_file(writer, id, fd);
         if (result < 0) {
             writer->records[id] = (struct tarn_file_record){0};
-            writer_table_write(writer);
+            tarn_writer_table_write(writer);
             close(fd);
         }
     } else {
@@ -338,7 +338,7 @@ static int open_file(struct tarn_writer *writer, const char *path, unsigned flag
     return there || create ? enter_new(writer, path, flags, !there) : -ENOENT;
 }
 
-void writer_file_open(struct tarn_writer *writer, unsigned slot, uint64_t asked)
+void tarn_writer_file_open(struct tarn_writer *writer, unsigned slot, uint64_t asked)
 {
     struct tarn_request *request = &tarn_view_slot(writer->view, slot)->request;
     char path[TARN_PATH_BYTES];
@@ -353,5 +353,5 @@ void writer_file_open(struct tarn_writer *writer, unsigned slot, uint64_t asked)
                      : open_file(writer, path, flags, request, asked);
     if (result > 0)
         tarn_store_relaxed(&request->answer, (uint64_t)result);
-    writer_answer(writer, slot, asked, result > 0 ? 0 : result);
+    tarn_writer_answer(writer, slot, asked, result > 0 ? 0 : result);
 }

@@ -16,7 +16,7 @@
 #define BUSY_WAIT_NS_MIN (NS_PER_MS / 4)
 #define BUSY_WAIT_NS_MAX (16 * NS_PER_MS)
 
-bool writer_failed(const struct tarn_writer *writer)
+bool tarn_writer_failed(const struct tarn_writer *writer)
 {
     return tarn_load_relaxed(&writer->view->control->failed) != 0;
 }
@@ -25,7 +25,7 @@ bool writer_failed(const struct tarn_writer *writer)
 static void fail_for_good(struct tarn_writer *writer, int error)
 {
     tarn_store_release(&writer->view->control->failed, (uint64_t)-error);
-    writer_batches_fail(writer, -ENOTRECOVERABLE);
+    tarn_writer_batches_fail(writer, -ENOTRECOVERABLE);
     writer->background = NULL;
 }
 
@@ -74,7 +74,7 @@ static bool image_durable(struct tarn_writer *writer, const struct staged_page *
     for (struct flush_entry *entry = state->entries, *next; entry != NULL; entry = next) {
         next = entry->next;
         if (entry->generation == page->generation && entry->mark <= mark)
-            writer_entry_done(writer, entry);
+            tarn_writer_entry_done(writer, entry);
     }
     /* If the page has changed since the copy, its mark has, and it stays dirty. */
     return page->clears && tarn_cas_full(&writer->view->descriptors[page->frame].dirty_word,
@@ -95,7 +95,7 @@ static void image_lost(struct tarn_writer *writer, const struct staged_page *pag
             entry->batch->needed++;
             entry->batch->sync_asked = false;
         }
-        writer_entry_queue(entry);
+        tarn_writer_entry_queue(entry);
     }
 }
 
@@ -110,7 +110,7 @@ static void image_failed(struct tarn_writer *writer, const struct staged_page *p
             continue;
         if (entry->batch->error == 0)
             entry->batch->error = error;
-        writer_entry_done(writer, entry);
+        tarn_writer_entry_done(writer, entry);
     }
 }
 
@@ -131,7 +131,7 @@ static void start_write(struct tarn_writer *writer, struct chunk *chunk)
     int result =
         tarn_io_write(writer->io, chunk->file, chunk->data, bytes, offset, io_id(ID_WRITE, index));
     if (result < 0)
-        writer_write_completed(writer, index, result);
+        tarn_writer_write_completed(writer, index, result);
 }
 
 /* Foreground may take all chunks but those that the cleaner is sure of; the cleaner these, and more
@@ -191,7 +191,7 @@ static enum step next_step(struct tarn_writer *writer, struct flush_entry *entry
     else if (!is_inside_file(writer, entry->page_id) && file->op.state == OP_HOLDERS)
         return STEP_LATER;
     if (file->fd < 0 || !is_inside_file(writer, entry->page_id)) {
-        writer_entry_done(writer, entry);
+        tarn_writer_entry_done(writer, entry);
         return STEP_NONE;
     }
     struct frame_state *state = state_of(writer, entry->frame, entry->generation);
@@ -205,8 +205,8 @@ static enum step next_step(struct tarn_writer *writer, struct flush_entry *entry
 static bool stage_entry(struct tarn_writer *writer, struct flush_entry *entry, struct chunk *chunk)
 {
     uint8_t *image = chunk->data + ((size_t)chunk->page_count << writer->view->page_shift);
-    switch (writer_stage(writer, entry->frame, entry->generation, image,
-                         &chunk->page[chunk->page_count])) {
+    switch (tarn_writer_stage(writer, entry->frame, entry->generation, image,
+                              &chunk->page[chunk->page_count])) {
     case STAGE_DONE:
         /* Twice in one chunk would be two in flight. */
         writer->frames[entry->frame].in_flight = true;
@@ -216,13 +216,13 @@ static bool stage_entry(struct tarn_writer *writer, struct flush_entry *entry, s
         return true;
     case STAGE_BUSY:
         writer->busy_pages = true;
-        writer_entry_queue(entry);
+        tarn_writer_entry_queue(entry);
         return false;
     case STAGE_CLEAN:
     case STAGE_GONE:
         break;
     }
-    writer_entry_done(writer, entry);
+    tarn_writer_entry_done(writer, entry);
     return false;
 }
 
@@ -258,7 +258,7 @@ static void write_batch(struct tarn_writer *writer, struct flush_batch *batch)
             give_chunk(writer, chunk);
             chunk = NULL;
         } else if (step == STEP_LATER) {
-            writer_entry_queue(entry);
+            tarn_writer_entry_queue(entry);
         }
     }
     end_chunk(writer, chunk);
@@ -316,7 +316,7 @@ static void temporary_durable(struct tarn_writer *writer, struct data_file *file
         tarn_frames_freed(writer->pool);
 }
 
-void writer_write_completed(struct tarn_writer *writer, uint32_t index, int64_t result)
+void tarn_writer_write_completed(struct tarn_writer *writer, uint32_t index, int64_t result)
 {
     struct chunk *chunk = &writer->chunks[index];
     struct data_file *file = &writer->files[chunk->file];
@@ -340,7 +340,7 @@ void writer_write_completed(struct tarn_writer *writer, uint32_t index, int64_t 
     give_chunk(writer, chunk);
 }
 
-bool writer_writes_beyond(const struct tarn_writer *writer, uint32_t file, uint64_t count)
+bool tarn_writer_writes_beyond(const struct tarn_writer *writer, uint32_t file, uint64_t count)
 {
     for (unsigned i = 0; i < writer->chunk_count; i++) {
         const struct chunk *chunk = &writer->chunks[i];
@@ -371,7 +371,7 @@ static void start_sync(struct tarn_writer *writer, uint32_t id)
     writer->syncs_in_flight++;
 }
 
-void writer_sync_failed(struct tarn_writer *writer, uint32_t id, int error)
+void tarn_writer_sync_failed(struct tarn_writer *writer, uint32_t id, int error)
 {
     struct data_file *file = &writer->files[id];
     tarn_fetch_add_full(&writer->view->files[id].errors, 1);
@@ -388,19 +388,19 @@ void writer_sync_failed(struct tarn_writer *writer, uint32_t id, int error)
         fail_for_good(writer, error);
 }
 
-void writer_sync_completed(struct tarn_writer *writer, uint32_t id, int64_t result)
+void tarn_writer_sync_completed(struct tarn_writer *writer, uint32_t id, int64_t result)
 {
     struct data_file *file = &writer->files[id];
     file->sync_in_flight = false;
     writer->syncs_in_flight--;
     if (result < 0) {
-        writer_sync_failed(writer, id, (int)result);
+        tarn_writer_sync_failed(writer, id, (int)result);
         return;
     }
     tarn_counter(writer->session, COUNTER_SYNCS, 1);
     tarn_fetch_add_full(&writer->view->files[id].syncs, 1);
     file->sync_failures = 0;
-    if (writer_failed(writer))
+    if (tarn_writer_failed(writer))
         file->syncing.count = 0;
     bool cleaned = false;
     for (uint32_t i = 0; i < file->syncing.count; i++)
@@ -419,25 +419,25 @@ static void ask_for_syncs(struct tarn_writer *writer, struct flush_batch *batch)
             writer->files[page_id_file(batch->entries[i].page_id)].sync_wanted = true;
 }
 
-void writer_flush(struct tarn_writer *writer)
+void tarn_writer_flush(struct tarn_writer *writer)
 {
     bool was_busy = writer->busy_pages;
     writer->busy_pages = false;
     for (int background = 0; background <= 1; background++)
         for (struct flush_batch *batch = writer->batches; batch != NULL; batch = batch->next)
-            if (batch->background == (background == 1) && !writer_failed(writer))
+            if (batch->background == (background == 1) && !tarn_writer_failed(writer))
                 write_batch(writer, batch);
     for (struct flush_batch *batch = writer->batches; batch != NULL; batch = batch->next)
         if (batch->needed == 0 && batch->left > 0 && !batch->sync_asked)
             ask_for_syncs(writer, batch);
     for (uint32_t id = 1; id <= writer->file_last; id++)
         if (writer->files[id].sync_wanted && !writer->files[id].sync_in_flight &&
-            !writer_failed(writer))
+            !tarn_writer_failed(writer))
             start_sync(writer, id);
     for (struct flush_batch *batch = writer->batches, *next; batch != NULL; batch = next) {
         next = batch->next;
         if (batch->left == 0)
-            writer_batch_close(writer, batch);
+            tarn_writer_batch_close(writer, batch);
     }
     /* Looks again soon at first, then less often. */
     if (!writer->busy_pages)

@@ -21,7 +21,7 @@ static void end_op(struct tarn_writer *writer, uint32_t id, int result)
 {
     struct file_op *op = &writer->files[id].op;
     if (op->slot != 0)
-        writer_answer(writer, op->slot, op->asked, result);
+        tarn_writer_answer(writer, op->slot, op->asked, result);
     free(op->frames);
     free(op->page_ids);
     *op = (struct file_op){.state = OP_NONE};
@@ -109,8 +109,9 @@ static unsigned holder_of(const struct tarn_writer *writer, uint32_t frame, uint
     uint64_t word;
     if (tarn_table_find(view, page_id, &word) != frame)
         return 0;
+    /* A page that is only read ahead is anybody's to take away. */
     if (frame_word_state(word) == FRAME_CLAIMED)
-        return frame_word_owner(word);
+        return word & FRAME_REVOCABLE ? 0 : frame_word_owner(word);
     unsigned holder = tarn_frame_holder(view, frame);
     /* Still the same page, or the hold is on another one. */
     return tarn_load_acquire(&view->descriptors[frame].page_id) == page_id ? holder : 0;
@@ -158,23 +159,24 @@ static unsigned discard_frames(struct tarn_writer *writer, struct file_op *op)
     return holder;
 }
 
-/* The table first: a crash in between leaves a file that the pool does not know. */
+/* The file first, if it goes too: a writer that dies in between leaves a file in the table that is
+ * marked as dropped, and the next one goes on; the other way round the file would stay. */
 static int finish_drop(struct tarn_writer *writer, uint32_t id)
 {
     struct data_file *file = &writer->files[id];
     struct tarn_file_record record = writer->records[id];
     char name[TARN_PATH_BYTES];
     tarn_record_file_name(&record, name);
+    if (file->op.unlink || record.kind == FILE_TEMPORARY)
+        unlinkat(writer->pool->directory_fd, name, 0);
     writer->records[id] = (struct tarn_file_record){0};
-    int result = writer_table_write(writer);
+    int result = tarn_writer_table_write(writer);
     if (result < 0) {
         writer->records[id] = record;
         return result;
     }
-    writer_batches_forget_file(writer, id);
-    writer_file_close(writer, id);
-    if (file->op.unlink || record.kind == FILE_TEMPORARY)
-        unlinkat(writer->pool->directory_fd, name, 0);
+    tarn_writer_batches_forget_file(writer, id);
+    tarn_writer_file_close(writer, id);
     tarn_store_release(&file_entry(writer, id)->page_count, 0);
     return 0;
 }
@@ -212,11 +214,11 @@ static void begin_op_sync(struct tarn_writer *writer, uint32_t id)
     file->op.state = OP_SYNC;
 }
 
-void writer_op_sync_completed(struct tarn_writer *writer, uint32_t id, int64_t result)
+void tarn_writer_op_sync_completed(struct tarn_writer *writer, uint32_t id, int64_t result)
 {
     writer->op_syncs_in_flight--;
     if (result < 0)
-        writer_sync_failed(writer, id, (int)result);
+        tarn_writer_sync_failed(writer, id, (int)result);
     end_size(writer, id, (int)result);
 }
 
@@ -251,7 +253,7 @@ static void work_on(struct tarn_writer *writer, uint32_t id)
     if (op->state == OP_SIZED)
         begin_op_sync(writer, id);
     if (op->state < OP_HOLDERS || op->state > OP_DISCARD ||
-        writer_writes_beyond(writer, id, all ? 0 : op->count) || (all && file->sync_in_flight))
+        tarn_writer_writes_beyond(writer, id, all ? 0 : op->count) || (all && file->sync_in_flight))
         return;
     unsigned holder = 0;
     if (op->state == OP_HOLDERS) {
@@ -275,7 +277,7 @@ static void work_on(struct tarn_writer *writer, uint32_t id)
         tarn_reap(writer->pool, holder, writer->session);
 }
 
-bool writer_files_work(struct tarn_writer *writer)
+bool tarn_writer_files_work(struct tarn_writer *writer)
 {
     bool waits = false;
     for (uint32_t id = 1; id <= writer->file_last; id++)
@@ -287,7 +289,7 @@ bool writer_files_work(struct tarn_writer *writer)
     return waits;
 }
 
-bool writer_files_busy(const struct tarn_writer *writer)
+bool tarn_writer_files_busy(const struct tarn_writer *writer)
 {
     for (uint32_t id = 1; id <= writer->file_last; id++)
         if (writer->files[id].op.state >= OP_SIZED)
@@ -296,7 +298,7 @@ bool writer_files_busy(const struct tarn_writer *writer)
 }
 
 /* Those on whom nothing depends yet are taken back, the rest is left to the next writer. */
-void writer_files_stop(struct tarn_writer *writer)
+void tarn_writer_files_stop(struct tarn_writer *writer)
 {
     for (uint32_t id = 1; id <= writer->file_last; id++) {
         struct file_op *op = &writer->files[id].op;
@@ -324,7 +326,7 @@ static void find_pages_beyond(struct tarn_writer *writer)
 }
 
 /* What a dead writer has begun and nobody asks for any more is brought to its end. */
-void writer_files_resume(struct tarn_writer *writer)
+void tarn_writer_files_resume(struct tarn_writer *writer)
 {
     find_pages_beyond(writer);
     for (uint32_t id = 1; id <= writer->file_last; id++) {
@@ -389,12 +391,12 @@ static int file_result(struct tarn_writer *writer, uint64_t id, unsigned kind)
     return file->fd < 0 && kind != ASK_FILE_DROP ? file->error : 1;
 }
 
-void writer_file_request(struct tarn_writer *writer, unsigned slot, uint64_t asked)
+void tarn_writer_file_request(struct tarn_writer *writer, unsigned slot, uint64_t asked)
 {
     const struct tarn_request *request = &tarn_view_slot(writer->view, slot)->request;
     unsigned kind = (unsigned)tarn_load_relaxed(&request->kind);
     if (kind == ASK_FILE_OPEN) {
-        writer_file_open(writer, slot, asked);
+        tarn_writer_file_open(writer, slot, asked);
         return;
     }
     uint64_t id = tarn_load_relaxed(&request->file);
@@ -403,10 +405,18 @@ void writer_file_request(struct tarn_writer *writer, unsigned slot, uint64_t ask
     int result =
         kind < ASK_FILE_EXTEND || kind > ASK_FILE_DROP ? -EINVAL : file_result(writer, id, kind);
     if (result <= 0) {
-        writer_answer(writer, slot, asked, result);
+        tarn_writer_answer(writer, slot, asked, result);
         return;
     }
     struct file_op *op = &writer->files[id].op;
+    if (op->state == OP_DISCARD && op->slot == 0 && op->kind == kind &&
+        (kind == ASK_FILE_DROP || op->count == number)) {
+        /* What a dead writer had begun for this very request. */
+        op->slot = slot;
+        op->asked = asked;
+        op->unlink = tarn_load_relaxed(&request->flags) != 0;
+        return;
+    }
     if (op->state != OP_NONE) {
         /* One at a time; the end of that one brings another look. */
         writer->served[slot] = 0;

@@ -7,7 +7,7 @@
 
 #include "lib/writer/state.h"
 
-void writer_answer(struct tarn_writer *writer, unsigned slot, uint64_t asked, int result)
+void tarn_writer_answer(struct tarn_writer *writer, unsigned slot, uint64_t asked, int result)
 {
     tarn_word *word = &tarn_view_slot(writer->view, slot)->request.word;
     uint64_t done = request_word_of(request_word_serial(asked), result, REQUEST_DONE);
@@ -34,7 +34,7 @@ static void attach_requests(struct tarn_writer *writer, struct flush_batch *batc
     /* A batch without requests ends all the same. */
     free(copy);
     for (unsigned i = 0; i < count; i++)
-        writer_answer(writer, requests[i].slot, requests[i].asked, -ENOMEM);
+        tarn_writer_answer(writer, requests[i].slot, requests[i].asked, -ENOMEM);
 }
 
 static int by_file(const void *a, const void *b)
@@ -55,7 +55,7 @@ static void open_wide_batches(struct tarn_writer *writer, struct flush_request *
             if (writer->wide_count == WIDE_BATCHES_MAX)
                 writer->served[requests[end].slot] = 0;
         if (writer->wide_count < WIDE_BATCHES_MAX)
-            attach_requests(writer, writer_batch_open_file(writer, requests[first].file),
+            attach_requests(writer, tarn_writer_batch_open_file(writer, requests[first].file),
                             &requests[first], end - first);
     }
 }
@@ -81,10 +81,10 @@ static void take_pages(struct tarn_writer *writer, unsigned slot, uint64_t asked
     if (tarn_load_acquire(&request->word) != asked)
         writer->served[slot] = 0; /* taken back meanwhile */
     else if (result < 0)
-        writer_answer(writer, slot, asked, result);
+        tarn_writer_answer(writer, slot, asked, result);
     else
-        attach_requests(writer, writer_batch_open_pages(writer, page_ids, (uint32_t)count), &flush,
-                        1);
+        attach_requests(writer, tarn_writer_batch_open_pages(writer, page_ids, (uint32_t)count),
+                        &flush, 1);
 }
 
 /* Takes one request in. True: a flush of a file or of all, to be opened with others. */
@@ -98,8 +98,8 @@ static bool take_request(struct tarn_writer *writer, unsigned slot, uint64_t ask
     /* Taken back meanwhile: these may be the words of the next request. */
     if (tarn_load_acquire(&request->word) != asked)
         return false;
-    if (writer_failed(writer)) {
-        writer_answer(writer, slot, asked, -ENOTRECOVERABLE);
+    if (tarn_writer_failed(writer)) {
+        tarn_writer_answer(writer, slot, asked, -ENOTRECOVERABLE);
         return false;
     }
     writer->served[slot] = asked;
@@ -111,13 +111,13 @@ static bool take_request(struct tarn_writer *writer, unsigned slot, uint64_t ask
         ret_request->file = (uint32_t)file;
         if (file_exists(writer, file))
             return true;
-        writer_answer(writer, slot, asked, -ENXIO);
+        tarn_writer_answer(writer, slot, asked, -ENXIO);
         return false;
     case ASK_FLUSH_PAGES:
         take_pages(writer, slot, asked, number);
         return false;
     default:
-        writer_file_request(writer, slot, asked);
+        tarn_writer_file_request(writer, slot, asked);
         return false;
     }
 }
@@ -201,7 +201,7 @@ static void forget_unseen_watches(struct tarn_writer *writer)
     }
 }
 
-void writer_process_ended(struct tarn_writer *writer, uint32_t index)
+void tarn_writer_process_ended(struct tarn_writer *writer, uint32_t index)
 {
     struct watch *watch = &writer->watches[index];
     close(watch->fd);
@@ -219,7 +219,7 @@ void writer_process_ended(struct tarn_writer *writer, uint32_t index)
     }
 }
 
-void writer_watches_close(struct tarn_writer *writer)
+void tarn_writer_watches_close(struct tarn_writer *writer)
 {
     for (unsigned i = 0; i < writer->watch_count; i++)
         if (writer->watches[i].fd >= 0)
@@ -227,10 +227,15 @@ void writer_watches_close(struct tarn_writer *writer)
     writer->watch_count = 0;
 }
 
-void writer_look(struct tarn_writer *writer)
+void tarn_writer_look(struct tarn_writer *writer)
 {
     struct flush_request requests[TARN_SESSION_MAX + TARN_SLOTS_RESERVED];
     unsigned count = 0;
+    /* Not every death has an event: a process that calls exec lives on, and its session does not. */
+    if (writer->now_ns - writer->asked_lives_ns >= (uint64_t)1000 * NS_PER_MS) {
+        writer->asked_lives_ns = writer->now_ns;
+        tarn_reap_all(writer->pool, writer->session);
+    }
     writer->look = false;
     writer->looked_ns = writer->now_ns;
     writer->timer = writer->fifo_lost;

@@ -90,8 +90,8 @@ static enum stage try_copy(struct tarn_writer *writer, uint32_t frame, uint64_t 
     return STAGE_DONE;
 }
 
-enum stage writer_stage(struct tarn_writer *writer, uint32_t frame, uint64_t generation,
-                        uint8_t *ret_image, struct staged_page *ret_page)
+enum stage tarn_writer_stage(struct tarn_writer *writer, uint32_t frame, uint64_t generation,
+                             uint8_t *ret_image, struct staged_page *ret_page)
 {
     enum stage stage = STAGE_BUSY;
     for (unsigned i = 0; i < COPY_TRIES && stage == STAGE_BUSY; i++)

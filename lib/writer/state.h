@@ -178,7 +178,7 @@ struct tarn_writer {
     uint32_t *slot_watch; /* by slot: its watch, or an old one's place */
     unsigned watch_count;
     bool look; /* at the slots */
-    uint64_t looked_ns;
+    uint64_t looked_ns, asked_lives_ns;
     bool timer; /* somebody, or the FIFO, is to be looked at once a second */
     bool fifo_lost;
 
@@ -188,7 +188,7 @@ struct tarn_writer {
     uint64_t looked;        /* frames, since eviction last got what it wanted */
     struct flush_batch *background;
     uint32_t clean_hand, tidy_hand;
-    uint64_t dirty_counted_ns;
+    uint64_t dirty_counted_ns, cleaned_ns;
 
     bool stop_asked, stopping;
     struct flush_batch *last; /* the flush that it ends with */
@@ -203,42 +203,42 @@ enum stage {
     STAGE_CLEAN, /* no image is needed any more */
     STAGE_GONE,  /* another page, or none, is in the frame */
 };
-enum stage writer_stage(struct tarn_writer *writer, uint32_t frame, uint64_t generation,
-                        uint8_t *ret_image, struct staged_page *ret_page);
+enum stage tarn_writer_stage(struct tarn_writer *writer, uint32_t frame, uint64_t generation,
+                             uint8_t *ret_image, struct staged_page *ret_page);
 
 /* batch.c. */
 
 /* A batch of what is dirty now: of some pages, of a file, of all (file 0). NULL: no memory. */
-struct flush_batch *writer_batch_open_pages(struct tarn_writer *writer, const uint64_t *page_ids,
-                                            uint32_t count);
-struct flush_batch *writer_batch_open_file(struct tarn_writer *writer, uint32_t file);
+struct flush_batch *tarn_writer_batch_open_pages(struct tarn_writer *writer,
+                                                 const uint64_t *page_ids, uint32_t count);
+struct flush_batch *tarn_writer_batch_open_file(struct tarn_writer *writer, uint32_t file);
 /* Of these pages; takes the array. */
-struct flush_batch *writer_batch_of(struct tarn_writer *writer, struct flush_entry *entries,
-                                    uint32_t count);
+struct flush_batch *tarn_writer_batch_of(struct tarn_writer *writer, struct flush_entry *entries,
+                                         uint32_t count);
 /* Fills in what is known of the page in a frame: false: it is not dirty, or nobody's. */
-bool writer_entry_of(const struct tarn_writer *writer, uint32_t frame,
-                     struct flush_entry *ret_entry);
-void writer_entry_done(struct tarn_writer *writer, struct flush_entry *entry);
-void writer_entry_queue(struct flush_entry *entry);
+bool tarn_writer_entry_of(const struct tarn_writer *writer, uint32_t frame,
+                          struct flush_entry *ret_entry);
+void tarn_writer_entry_done(struct tarn_writer *writer, struct flush_entry *entry);
+void tarn_writer_entry_queue(struct flush_entry *entry);
 /* Ends it: answers whoever waits, frees. */
-void writer_batch_close(struct tarn_writer *writer, struct flush_batch *batch);
-void writer_batches_fail(struct tarn_writer *writer, int error);
-void writer_batches_forget_file(struct tarn_writer *writer, uint32_t file);
+void tarn_writer_batch_close(struct tarn_writer *writer, struct flush_batch *batch);
+void tarn_writer_batches_fail(struct tarn_writer *writer, int error);
+void tarn_writer_batches_forget_file(struct tarn_writer *writer, uint32_t file);
 
 /* flush.c. */
 
 /* Starts what writes and syncs can be started; ends batches that are done. */
-void writer_flush(struct tarn_writer *writer);
-void writer_write_completed(struct tarn_writer *writer, uint32_t chunk, int64_t result);
-void writer_sync_completed(struct tarn_writer *writer, uint32_t file, int64_t result);
-void writer_sync_failed(struct tarn_writer *writer, uint32_t file, int error);
-bool writer_writes_beyond(const struct tarn_writer *writer, uint32_t file, uint64_t count);
-bool writer_failed(const struct tarn_writer *writer);
+void tarn_writer_flush(struct tarn_writer *writer);
+void tarn_writer_write_completed(struct tarn_writer *writer, uint32_t chunk, int64_t result);
+void tarn_writer_sync_completed(struct tarn_writer *writer, uint32_t file, int64_t result);
+void tarn_writer_sync_failed(struct tarn_writer *writer, uint32_t file, int error);
+bool tarn_writer_writes_beyond(const struct tarn_writer *writer, uint32_t file, uint64_t count);
+bool tarn_writer_failed(const struct tarn_writer *writer);
 
 /* cleaner.c. */
 
-void writer_cleaner_init(struct tarn_writer *writer);
-void writer_clean(struct tarn_writer *writer);
+void tarn_writer_cleaner_init(struct tarn_writer *writer);
+void tarn_writer_clean(struct tarn_writer *writer);
 
 static inline struct tarn_file_entry *file_entry(const struct tarn_writer *writer, uint32_t id)
 {
@@ -248,31 +248,31 @@ static inline struct tarn_file_entry *file_entry(const struct tarn_writer *write
 /* files.c. */
 
 /* At takeover: opens and fences the files of the table, brings the segment's array into line. */
-int writer_files_enter(struct tarn_writer *writer);
-void writer_files_close(struct tarn_writer *writer);
-void writer_file_close(struct tarn_writer *writer, uint32_t id);
-int writer_table_write(struct tarn_writer *writer);
-void writer_file_open(struct tarn_writer *writer, unsigned slot, uint64_t asked);
+int tarn_writer_files_enter(struct tarn_writer *writer);
+void tarn_writer_files_close(struct tarn_writer *writer);
+void tarn_writer_file_close(struct tarn_writer *writer, uint32_t id);
+int tarn_writer_table_write(struct tarn_writer *writer);
+void tarn_writer_file_open(struct tarn_writer *writer, unsigned slot, uint64_t asked);
 
 /* resize.c. */
 
 /* What a dead writer has begun and nobody asks for any more is brought to its end. */
-void writer_files_resume(struct tarn_writer *writer);
+void tarn_writer_files_resume(struct tarn_writer *writer);
 /* A request that is not a flush. */
-void writer_file_request(struct tarn_writer *writer, unsigned slot, uint64_t asked);
+void tarn_writer_file_request(struct tarn_writer *writer, unsigned slot, uint64_t asked);
 /* Goes on with extensions, truncations, drops; true: some wait and are to be looked at soon. */
-bool writer_files_work(struct tarn_writer *writer);
-void writer_op_sync_completed(struct tarn_writer *writer, uint32_t file, int64_t result);
-bool writer_files_busy(const struct tarn_writer *writer);
+bool tarn_writer_files_work(struct tarn_writer *writer);
+void tarn_writer_op_sync_completed(struct tarn_writer *writer, uint32_t file, int64_t result);
+bool tarn_writer_files_busy(const struct tarn_writer *writer);
 /* Takes back what can be taken back. */
-void writer_files_stop(struct tarn_writer *writer);
+void tarn_writer_files_stop(struct tarn_writer *writer);
 
 /* serve.c. */
 
-void writer_answer(struct tarn_writer *writer, unsigned slot, uint64_t asked, int result);
+void tarn_writer_answer(struct tarn_writer *writer, unsigned slot, uint64_t asked, int result);
 /* Looks at all slots: who is there, what they ask for. */
-void writer_look(struct tarn_writer *writer);
-void writer_process_ended(struct tarn_writer *writer, uint32_t watch);
-void writer_watches_close(struct tarn_writer *writer);
+void tarn_writer_look(struct tarn_writer *writer);
+void tarn_writer_process_ended(struct tarn_writer *writer, uint32_t watch);
+void tarn_writer_watches_close(struct tarn_writer *writer);
 
 #endif

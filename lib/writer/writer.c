@@ -307,13 +307,13 @@ static int take_over(struct tarn_writer *writer)
     if (result < 0)
         return tarn_pool_fail(writer->pool, result, "the writer of pool %s cannot start: %s",
                               writer->pool->name, strerror(-result));
-    result = writer_files_enter(writer);
+    result = tarn_writer_files_enter(writer);
     if (result < 0)
         return result;
     open_fifo(writer);
     for (unsigned what = ID_STOP; what <= ID_FIFO; what++)
         poll_again(writer, what);
-    writer_cleaner_init(writer);
+    tarn_writer_cleaner_init(writer);
     publish_figures(writer, tarn_now_ns() - begun);
     report(writer, "writer");
     return 0;
@@ -323,8 +323,8 @@ static void stop_work(struct tarn_writer *writer)
 {
     tarn_io_close(writer->io);
     writer->io = NULL;
-    writer_watches_close(writer);
-    writer_files_close(writer);
+    tarn_writer_watches_close(writer);
+    tarn_writer_files_close(writer);
     if (writer->wake_fd >= 0)
         close(writer->wake_fd);
     if (writer->fifo_fd >= 0)
@@ -355,16 +355,16 @@ static void completed(struct tarn_writer *writer, const struct tarn_io_completio
     unsigned what = (unsigned)(completion->id >> 32);
     switch (what) {
     case ID_WRITE:
-        writer_write_completed(writer, which, completion->result);
+        tarn_writer_write_completed(writer, which, completion->result);
         return;
     case ID_SYNC:
-        writer_sync_completed(writer, which, completion->result);
+        tarn_writer_sync_completed(writer, which, completion->result);
         return;
     case ID_OP_SYNC:
-        writer_op_sync_completed(writer, which, completion->result);
+        tarn_writer_op_sync_completed(writer, which, completion->result);
         return;
     case ID_PROCESS:
-        writer_process_ended(writer, which);
+        tarn_writer_process_ended(writer, which);
         return;
     case ID_STOP:
         writer->stop_asked = true;
@@ -385,12 +385,12 @@ static void completed(struct tarn_writer *writer, const struct tarn_io_completio
  * the next writer's. */
 static void begin_end(struct tarn_writer *writer)
 {
-    writer_look(writer);
+    tarn_writer_look(writer);
     writer->stopping = true;
-    writer_files_stop(writer);
-    writer->last = writer_failed(writer) ? NULL : writer_batch_open_file(writer, 0);
+    tarn_writer_files_stop(writer);
+    writer->last = tarn_writer_failed(writer) ? NULL : tarn_writer_batch_open_file(writer, 0);
     if (writer->last == NULL)
-        writer->result = writer_failed(writer) ? -ENOTRECOVERABLE : -ENOMEM;
+        writer->result = tarn_writer_failed(writer) ? -ENOTRECOVERABLE : -ENOMEM;
 }
 
 /* How long there is nothing to do. */
@@ -412,8 +412,13 @@ static int sleep_until_called(struct tarn_writer *writer, bool holders)
     struct tarn_io_completion completions[COMPLETIONS_MAX];
     struct tarn_control *control = writer->view->control;
     order_sleep_before_requests(control);
-    writer_look(writer);
-    writer_flush(writer);
+    tarn_writer_look(writer);
+    tarn_writer_flush(writer);
+    /* A call for the cleaner while the writer was awake wrote nothing to the FIFO. */
+    if (tarn_now_ns() - writer->cleaned_ns >= (uint64_t)NS_PER_MS) {
+        writer->cleaning = true;
+        tarn_writer_clean(writer);
+    }
     int64_t wait_ns = wait_time(writer, holders);
     int count = tarn_io_wait(writer->io, wait_ns, completions, COMPLETIONS_MAX);
     tarn_store_relaxed(&control->writer_sleeps, 0);
@@ -430,7 +435,7 @@ static int sleep_until_called(struct tarn_writer *writer, bool holders)
 
 static bool has_ended(const struct tarn_writer *writer)
 {
-    return writer->stopping && writer->batches == NULL && !writer_files_busy(writer) &&
+    return writer->stopping && writer->batches == NULL && !tarn_writer_files_busy(writer) &&
            tarn_io_in_flight(writer->io) == 0;
 }
 
@@ -439,18 +444,20 @@ static int work(struct tarn_writer *writer)
     const struct tarn_control *control = writer->view->control;
     int result = 0;
     writer->now_ns = tarn_now_ns();
-    writer_look(writer);
-    writer_files_resume(writer);
+    /* First what a dead writer has begun: a request for it that still stands joins in, and one that
+     * would contradict it waits. */
+    tarn_writer_files_resume(writer);
+    tarn_writer_look(writer);
     while (result == 0) {
         if (writer->look)
-            writer_look(writer);
+            tarn_writer_look(writer);
         if (tarn_load_acquire(&control->life) != LIFE_OPEN)
             writer->stop_asked = true;
         if (writer->stop_asked && !writer->stopping)
             begin_end(writer);
-        bool holders = writer_files_work(writer);
-        writer_flush(writer);
-        writer_clean(writer);
+        bool holders = tarn_writer_files_work(writer);
+        tarn_writer_flush(writer);
+        tarn_writer_clean(writer);
         if (has_ended(writer))
             return writer->result;
         result = sleep_until_called(writer, holders);
