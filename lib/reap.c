@@ -143,7 +143,9 @@ void tarn_clear_slot(struct tarn_pool *pool, unsigned slot)
 int tarn_reap(struct tarn_pool *pool, unsigned slot, struct tarn_session *own)
 {
     struct tarn_slot *shared = tarn_view_slot(&pool->view, slot);
-    if (tarn_load_acquire(&shared->state) == SLOT_FREE)
+    /* Asked before the claim: one who is stopped while it asks must not have the claim of a session
+     * that lives, since nobody else could reap that one then. */
+    if (tarn_load_acquire(&shared->state) == SLOT_FREE || !pool->dead(pool, slot))
         return 0;
     uint64_t begun = tarn_now_ns();
     int cancel_state = tarn_pool_lock(pool);
