@@ -162,7 +162,8 @@ static int run(struct tarn_writer *writer)
     if (result < 0)
         return result;
     result = tarn_writer_run(writer);
-    pthread_cancel(thread);
+    /* If no signal has ended its wait, this one does. */
+    pthread_kill(thread, SIGTERM);
     pthread_join(thread, NULL);
     return result;
 }
