@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT */
-/* (d) flush, mtr, evict, reload of one page; mtr session, writer, evictor, loader die at any step; a dead writer's write goes on in the device;
- * a standby takes over. Asserts: a reload always brings the last committed value; in the end
- * what is in the pool is the committed value, and if it is clean or not in the pool the disk has it.
- * DFIRST=1: dirty is marked before the commit point (needed with a log, B5). SHIMG=1: the writer may take an image from the shadow. */
+/* One page is changed, copied, written, synced, evicted and loaded again, while the session M, the
+ * writer, the evictor E and the loader L die at any step and a standby takes over.
+ *
+ * `disk` is what is durable, `cache` what a read brings. A write goes on in the device after its
+ * process has died. A sync makes durable what had been written when it began, or fails: then all
+ * that was not durable is lost, and the next sync succeeds.
+ *
+ * A value is a number of commits. Holds: a load brings the last committed value; what is written is
+ * a committed value, as new as was asked for; when a flush is acknowledged, it is durable; in the
+ * end a page that is clean or not in the pool is durable in its last committed state. */
 #ifndef MUT
 #define MUT 0
 #endif
-#ifndef DFIRST
-#define DFIRST 0
-#endif
-#ifndef SHIMG
-#define SHIMG 0
-#endif
 #ifndef NM
-#define NM 2
+#define NM 2                       /* mini-transactions */
 #endif
 #ifndef NW
-#define NW 2
+#define NW 2                       /* writes of each writer */
 #endif
 #ifndef NE
 #define NE 1
@@ -24,174 +24,329 @@
 #ifndef NL
 #define NL 1
 #endif
-#ifndef PF
-#define PF 0
-#endif
 #ifndef MAXC
-#define MAXC 2
+#define MAXC 2                     /* deaths */
+#endif
+#ifndef FAILS
+#define FAILS 1                    /* syncs that fail */
 #endif
 #define FREE 0
-#define CLAIMED 1
+#define CLAIMED 1                  /* by L */
 #define VALID 2
-#define EVICTING 3
+#define EVICTING 3                 /* by E */
+#define NIL 0
+#define ACTIVE 1
+#define COMMITTED 2
 #define NONE 15
-byte fst=VALID;                       /* owner of EVICTING is E, of CLAIMED is L */
-byte val=0, disk=0, cm=0;
-bool lx=0; byte ver=0; byte hold=0;
-bool dd=0; byte ds=0;                 /* dirty word {dirty, serial}, one word */
-byte shv=0, ms=0; bool shok=0;          /* M's slot: shadow bytes, mtr word (0, 1 ACTIVE, 2 COMMITTED), entry has a shadow */
-byte ent=0;                           /* the table entry's {frame, generation}: new at every insertion, left standing when the page goes */
-byte infl[2]; bool mdead=0, w1dead=0, edead=0, ldead=0; byte crashes=0; bool w0end=0;
-#define DIE(x) if :: crashes<MAXC -> crashes++; x=1; goto out :: true fi
-init { atomic{ infl[0]=NONE; infl[1]=NONE; run M(); run W(0); run W(1); run E(); run L(); run P(); run dev(); run reaper() } }
-#if MUT==2
-#define MARK dd=1                     /* no serial */
-#elif MUT==12
-#define MARK if :: !dd -> dd=1; ds=ds+1 :: else fi     /* "it is dirty already" */
+
+byte frame = VALID;                /* frame word */
+bool x;                            /* latch word: X by M, version */
+byte version;
+bool dirty;                        /* dirty word: flag, mark */
+byte mark;
+bool hold;                         /* M's */
+byte val, disk, cache;
+byte mtr, serial;                  /* mtr word */
+byte entry;                        /* 0: no shadow yet; 1, 2: that shadow */
+byte shadow[2];
+byte committed, returned;          /* commits; those whose caller knows */
+byte flight[2], sync[2], snap[2];  /* by writer; sync: 0 none, 1 in flight, 2 done, 3 failed */
+bool m_dead, e_dead, l_dead, w_ended;
+byte deaths, failures;
+#define DIE(who)     if :: deaths < MAXC -> deaths++; who = 1; goto out :: true fi
+#define THERE        (frame == VALID || frame == EVICTING)
+#if MUT == 1
+#define MARK dirty = 1                                       /* no mark in the word */
+#elif MUT == 2
+#define MARK if :: !dirty -> dirty = 1; mark++ :: else fi    /* "it is dirty already" */
 #else
-#define MARK dd=1; ds=ds+1
+#define MARK dirty = 1; mark++
 #endif
 
-proctype M() { byte k=0;
-  do :: k<NM -> k++;
-     atomic{ if :: fst==VALID || fst==EVICTING -> fst=VALID; hold=1 :: else -> goto nx fi; DIE(mdead) }   /* pin: model (a) */
-     atomic{ ms=1; shok=0; DIE(mdead) }
-     atomic{ lx==0 -> lx=1; DIE(mdead) }
-     atomic{ shv=val; shok=1; DIE(mdead) }
-     atomic{ val=val+1; DIE(mdead) }
-     if :: true ->
-#if DFIRST
-           atomic{ MARK; DIE(mdead) }
-           atomic{ ms=2; cm++; DIE(mdead) }
-#elif MUT==10
-           atomic{ ms=2; cm++; DIE(mdead) }
-           atomic{ lx=0; ver++; DIE(mdead) }
-           atomic{ hold=0; DIE(mdead) }
-           atomic{ MARK; DIE(mdead) }                  /* marked after the pin is gone */
+#define STEP(s)  atomic { s; DIE(m_dead) }
+proctype M()
+{
+    byte rounds = NM;
+    do
+    :: rounds > 0 ->
+        rounds--;
+        atomic {
+            if
+            :: THERE -> frame = VALID; hold = 1              /* a pin, and a rescue */
+            :: else -> goto next
+            fi;
+            DIE(m_dead)
+        }
+        STEP(mtr = ACTIVE);
+        STEP(entry = 0);
+        STEP(!x -> x = 1);
+        STEP(shadow[0] = val);
+        STEP(entry = 1);
+        STEP(val++);
+        if                                                   /* another shadow takes over */
+        :: true ->
+            STEP(shadow[1] = val - 1);
+            STEP(entry = 2);
+            STEP(shadow[0] = 9)                              /* given back, and used otherwise */
+        :: true
+        fi;
+        if
+        :: true ->
+            STEP(mtr = COMMITTED; committed++);
+#if MUT == 3
+            STEP(x = 0; version++);
+            STEP(hold = 0);                                  /* marked after the pin has gone */
+#endif
+            STEP(MARK)
+        :: true -> STEP(val = shadow[entry - 1])
+        fi;
+        if
+        :: x -> STEP(x = 0; version++)
+        :: else
+        fi;
+        STEP(mtr = NIL; serial++; returned = committed);
+        atomic { shadow[0] = 9; shadow[1] = 9 }
+        hold = 0;
+next:
+        skip
+    :: else -> break
+    od;
+out:
+    rounds = 0
+}
+
+#define WDIE     if :: me == 0 && deaths < MAXC -> deaths++; goto out :: true fi
+#define WSTEP(s) atomic { s; WDIE }
+#define AGAIN(c) atomic { if :: c :: else -> goto again fi }
+proctype W(bool me)
+{
+    byte rounds = NW, d, v, image, asked, word, place;
+    bool held;                                               /* the latch, when it was copied */
+    bool flying, stale; byte f_mark, f_asked; bool f_clears; /* the write in flight */
+    bool written; byte w_mark, w_asked; bool w_clears;       /* complete, not synced */
+    byte s_mark, s_asked; bool s_clears;                     /* being synced */
+    if
+    :: me == 1 && MUT != 4 && MUT != 5 ->
+        atomic { w_ended && flight[0] == NONE && sync[0] != 1 }      /* dead, and drained */
+    :: me == 1 && MUT == 4 -> atomic { w_ended }             /* no fence */
+    :: me == 0 || MUT == 5                                   /* MUT 5: two write at a time */
+    fi;
+    do
+    :: rounds > 0 && !flying && dirty && THERE ->
+        rounds--;
+        atomic { v = version; held = x; asked = returned }
+#if MUT != 6
+        atomic { if :: dirty -> d = mark :: else -> goto again fi }
+#endif
+        if
+        :: !held ->
+            image = val;
+#if MUT != 10
+            AGAIN(!x && version == v)                        /* MUT 10: not looked at again */
+#endif
+        :: held ->
+            atomic { if :: mtr != NIL -> word = mtr; image = serial :: else -> goto again fi }
+            place = entry;
+            word = word + 4 * image;
+            if
+            :: word % 4 == ACTIVE && place != 0 -> image = shadow[place - 1]
+            :: word % 4 == ACTIVE && place == 0 -> image = val
+            :: word % 4 == COMMITTED -> image = val
+            fi;
+#if MUT != 8
+            AGAIN(entry == place);                           /* MUT 8: not looked at again */
+#endif
+#if MUT != 9
+            AGAIN(mtr == word % 4 && serial == word / 4);    /* MUT 9: not looked at again; one */
+            AGAIN(x && version == v)                         /* of the two would do here */
+#endif
+        fi;
+#if MUT == 6
+        atomic { if :: dirty -> d = mark :: else -> goto again fi }  /* read after the copy */
 #else
-           atomic{ ms=2; cm++; DIE(mdead) }
-           atomic{ MARK; DIE(mdead) }
+        AGAIN(THERE && dirty && mark == d);
 #endif
-        :: atomic{ val=shv; DIE(mdead) }               /* abort */
-     fi;
-     atomic{ if :: MUT!=10 || lx -> lx=0; ver++ :: else fi; DIE(mdead) }
-     atomic{ ms=0; shok=0; DIE(mdead) }
-     hold=0;
-nx:  skip
-  :: else -> break od;
-out: atomic{ k=0 } }
-
-proctype W(bool me) { byte k=0, s, v, img, m0; bool clr;
-  if :: me==1 ->
-#if MUT==4
-     skip                                              /* a second queue that knows nothing of the first: two writes of one page in flight */
-#elif MUT==3
-     atomic{ w0end }                                   /* no fence */
+#if MUT == 11
+        if :: !held && dirty && mark == d -> dirty = 0 :: else fi;   /* clean when submitted */
+#endif
+        assert(image >= asked && image <= committed);
+        WSTEP(flight[me] = image; flying = 1; stale = 0; f_mark = d; f_asked = asked;
+              f_clears = !held);
+again:
+        atomic { d = 0; v = 0; image = 0; asked = 0; held = 0; word = 0; place = 0 }
+    :: flying && flight[me] == NONE ->
+        atomic {
+            flying = 0;
+            if
+            :: stale && MUT != 13                            /* MUT 13: taken as written */
+            :: else ->
+                w_clears = f_clears || written && w_clears && w_mark == f_mark;
+                w_mark = f_mark; w_asked = f_asked; written = 1
+            fi;
+            f_mark = 0; f_asked = 0; f_clears = 0; stale = 0;
+#if MUT == 14
+            if                                               /* "the sync will have it too" */
+            :: sync[me] == 1 -> s_mark = w_mark; s_clears = w_clears; s_asked = w_asked; written = 0
+            :: else
+            fi;
+#elif MUT == 15
+            if                                               /* clean when written */
+            :: w_clears && dirty && mark == w_mark -> dirty = 0
+            :: else
+            fi;
+#endif
+            WDIE
+        }
+    :: written && sync[me] == 0 ->
+        atomic {
+            s_mark = w_mark; s_asked = w_asked; s_clears = w_clears; snap[me] = cache;
+            sync[me] = 1; written = 0; w_mark = 0; w_asked = 0; w_clears = 0;
+            WDIE
+        }
+    :: sync[me] == 2 ->
+        assert(disk >= s_asked);
+        atomic {
+            if
+            :: s_clears && dirty && (mark == s_mark || MUT == 16) -> dirty = 0
+            :: else                                          /* MUT 16: changed meanwhile or not */
+            fi;
+            sync[me] = 0; s_mark = 0; s_asked = 0; s_clears = 0;
+            WDIE
+        }
+    :: sync[me] == 3 ->
+        atomic {
+#if MUT == 17
+            snap[me] = cache; sync[me] = 1;                  /* synced again, not written again */
+#elif MUT == 18
+            sync[me] = 0; stale = flying;                    /* what is complete counts still */
 #else
-     atomic{ w0end && infl[0]==NONE }                  /* the file lock: the old writer is dead and drained */
+            sync[me] = 0; stale = flying; written = 0; w_mark = 0; w_asked = 0; w_clears = 0;
 #endif
-  :: else fi;
-  do :: k<NW -> k++; clr=1;
-#if MUT!=9
-     atomic{ if :: dd -> s=ds :: else -> goto nx fi }
-#endif
-     atomic{ if :: (fst==VALID || fst==EVICTING) && !lx -> v=ver
-#if SHIMG || MUT==6 || MUT==15
-                :: (fst==VALID || fst==EVICTING) && lx && shok -> v=ver; clr=0
-#endif
-                :: else -> goto nx fi }
-     if :: clr -> img=val; atomic{ if :: (fst==VALID || fst==EVICTING) && !lx && ver==v :: else -> goto nx fi }
-        :: else -> img=shv; atomic{ if :: lx && shok && ver==v && (ms==1 || MUT==6) :: else -> goto nx fi }
-     fi;
-#if MUT==6 || MUT==15
-     clr=1;                                            /* 15: allowed to clear, mtr word seen ACTIVE after the copy */
-#endif
-#if MUT==9
-     atomic{ if :: dd -> s=ds :: else -> goto nx fi }  /* dirty word read after the copy */
-#endif
-#if MUT==7
-     atomic{ if :: clr && dd && ds==s -> dd=0 :: else fi }     /* cleared when submitted */
-#endif
-     atomic{ infl[me]=img; if :: me==0 && crashes<MAXC -> crashes++; w1dead=1; goto out :: true fi }
-     atomic{ infl[me]==NONE; if :: me==0 && crashes<MAXC -> crashes++; w1dead=1; goto out :: true fi }
-#if MUT==1
-     atomic{ if :: clr && ver==v && !lx -> skip :: else -> goto nx fi }   /* design.md as written: the version is the one copied ... */
-     dd=0;                                             /* ... so it is clean */
-#elif MUT!=7
-     atomic{ if :: clr && dd && ds==s -> dd=0 :: else fi; if :: me==0 && crashes<MAXC -> crashes++; w1dead=1; goto out :: true fi }
-#endif
-nx:  atomic{ s=0; v=0; img=0; clr=0 }
-  :: else -> break od;
-out: atomic{ k=0; s=0; v=0; img=0; clr=0; if :: me==0 -> w0end=1 :: else fi } }
+            WDIE
+        }
+    :: !flying && !written && sync[me] == 0 -> break         /* told to leave */
+    od;
+out:
+    atomic {
+        rounds = 0; d = 0; v = 0; image = 0; asked = 0; held = 0; word = 0; place = 0;
+        flying = 0; stale = 0; f_mark = 0; f_asked = 0; f_clears = 0;
+        written = 0; w_mark = 0; w_asked = 0; w_clears = 0; s_mark = 0; s_asked = 0; s_clears = 0;
+        w_ended = w_ended || !me
+    }
+}
 
-proctype dev() { do :: atomic{ infl[0]!=NONE -> disk=infl[0]; infl[0]=NONE }
-                    :: atomic{ infl[1]!=NONE -> disk=infl[1]; infl[1]=NONE }
-                    :: timeout -> break od }
+proctype device()
+{
+    byte w;
+    do
+    :: atomic { flight[0] != NONE -> cache = flight[0]; flight[0] = NONE }
+    :: atomic { flight[1] != NONE -> cache = flight[1]; flight[1] = NONE }
+    :: atomic {
+        sync[0] == 1 || sync[1] == 1 ->
+        if
+        :: sync[0] == 1 -> w = 0
+        :: sync[1] == 1 -> w = 1
+        fi;
+        if
+        :: disk = snap[w]; sync[w] = 2
+        :: failures < FAILS -> failures++; cache = disk; sync[w] = 3
+        fi;
+        snap[w] = 0; w = 0
+    }
+    :: timeout -> break
+    od
+}
 
-proctype E() { byte k=0; bool b, d;
-  do :: k<NE -> k++;
-#if MUT==5
-     d=dd;
+proctype E()
+{
+    byte rounds = NE;
+    bool busy, seen;
+    do
+    :: rounds > 0 ->
+        rounds--;
+#if MUT == 19
+        seen = dirty;                                        /* before the frame is marked */
 #endif
-     atomic{ if :: fst==VALID -> fst=EVICTING :: else -> goto nx fi; DIE(edead) }
-#if MUT==11
-     d=dd; b=hold;                                     /* dirty word before the scan */
-#elif MUT==5
-     b=hold;
-#else
-     b=hold;
-     d=dd;
+        atomic { if :: frame == VALID -> frame = EVICTING :: else -> goto next fi; DIE(e_dead) }
+#if MUT == 20
+        seen = dirty;                                        /* before the holds are searched */
 #endif
-     if :: b || d -> atomic{ if :: fst==EVICTING -> fst=VALID :: else fi }
-        :: else -> atomic{ if :: fst==EVICTING -> fst=FREE :: else fi; DIE(edead) }
-     fi;
-nx:  atomic{ b=0; d=0 }
-  :: else -> break od;
-out: atomic{ k=0; b=0; d=0 } }
+        busy = hold;
+#if MUT != 19 && MUT != 20
+        seen = dirty;
+#endif
+        if
+        :: busy || seen -> atomic { if :: frame == EVICTING -> frame = VALID :: else fi }
+        :: else ->
+            atomic { if :: frame == EVICTING -> frame = FREE :: else fi; DIE(e_dead) }
+        fi;
+next:
+        atomic { busy = 0; seen = 0 }
+    :: else -> break
+    od;
+out:
+    atomic { rounds = 0; busy = 0; seen = 0 }
+}
 
-proctype L() { byte k=0, pm;
-  do :: k<NL -> k++;
-#if MUT==8
-     pm=disk;                                          /* read ahead into private memory before the entry is inserted */
-     atomic{ if :: fst==FREE -> fst=CLAIMED; ent++ :: else -> goto nx fi; DIE(ldead) }
-#else
-     atomic{ if :: fst==FREE -> fst=CLAIMED; ent++ :: else -> goto nx fi; DIE(ldead) }
-     atomic{ pm=disk; DIE(ldead) }
+proctype L()
+{
+    byte rounds = NL, buffer;
+    do
+    :: rounds > 0 ->
+        rounds--;
+#if MUT == 12
+        buffer = cache;                                      /* read before the frame is entered */
 #endif
-     atomic{ val=pm; DIE(ldead) }
-     atomic{ assert(!dd && val==cm && fst==CLAIMED); fst=VALID }
-nx:  pm=0
-  :: else -> break od;
-out: atomic{ k=0; pm=0 } }
+        atomic { if :: frame == FREE -> frame = CLAIMED :: else -> goto next fi; DIE(l_dead) }
+#if MUT != 12
+        buffer = cache;
+#endif
+        atomic { val = buffer; DIE(l_dead) }
+        atomic { assert(!dirty && val == committed && frame == CLAIMED); frame = VALID }
+next:
+        buffer = 0
+    :: else -> break
+    od;
+out:
+    atomic { rounds = 0; buffer = 0 }
+}
 
-/* PF=1: reads ahead into private memory without holding anything, and inserts only if the entry is word for word the stale one it saw before the read */
-proctype P() { byte e, pm, k=0;
-#if PF
-  do :: k<2 -> k++;
-     atomic{ if :: fst==FREE -> e=ent :: else -> goto nx fi }
-     pm=disk;
-     atomic{ if :: fst==FREE && (ent==e || MUT==16) -> fst=4; ent++ :: else -> goto nx fi }
-     val=pm;
-     atomic{ assert(!dd && val==cm && fst==4); fst=VALID }     /* 4: CLAIMED by P */
-nx:  atomic{ e=0; pm=0 }
-  :: else -> break od;
+proctype reaper()
+{
+    do
+    :: atomic { m_dead && x } ->
+        if
+        :: mtr == ACTIVE && entry != 0 -> val = shadow[entry - 1]
+#if MUT == 21
+        :: mtr == COMMITTED -> dirty = 1; mark++             /* flag and mark in two words */
+#elif MUT != 7
+        :: atomic { mtr == COMMITTED -> MARK }
 #endif
-  k=0 }
+        :: else                                              /* MUT 7: not marked by the reaper */
+        fi;
+        atomic { x = 0; version++ }
+    :: atomic { m_dead && !x && (mtr != NIL || hold) -> mtr = NIL; serial++ } hold = 0
+    :: atomic { e_dead && frame == EVICTING -> frame = VALID }
+    :: atomic { l_dead && frame == CLAIMED -> frame = FREE }
+    :: timeout ->
+        assert(!x && !hold && (frame == FREE || frame == VALID));
+        assert(flight[0] == NONE && flight[1] == NONE);
+        assert(frame == FREE || val == committed);
+        assert(frame == VALID && dirty || disk == committed);
+        break
+    od
+}
 
-proctype reaper() {
-  do
-  :: atomic{ mdead && lx -> skip }
-     if :: ms==1 && shok -> val=shv
-#if MUT==14
-        :: ms==2 -> dd=1; ds=ds+1                     /* flag and serial in two words */
-#elif MUT!=13
-        :: atomic{ ms==2 -> MARK }
-#endif
-        :: else fi;
-     atomic{ lx=0; ver++ }
-  :: atomic{ mdead && !lx && (ms || hold) -> ms=0; shok=0 } hold=0
-  :: atomic{ edead && fst==EVICTING -> fst=VALID }
-  :: atomic{ ldead && fst==CLAIMED -> fst=FREE }
-  :: timeout -> assert(!lx && !hold && (fst==FREE || fst==VALID) && infl[0]==NONE && infl[1]==NONE);
-     assert(fst==FREE || val==cm); assert((fst==VALID && dd) || disk==cm); break
-  od }
+init
+{
+    atomic {
+        flight[0] = NONE; flight[1] = NONE;
+        run M();
+        run W(0);
+        run W(1);
+        run E();
+        run L();
+        run device();
+        run reaper()
+    }
+}
