@@ -27,6 +27,7 @@ struct read_ahead {
 struct tarn_ahead {
     struct tarn_io *io; /* NULL: io_uring is refused; then nothing is read ahead */
     uint8_t *buffers;
+    bool failed;
     unsigned in_flight;
     struct read_ahead read[AHEAD_MAX];
     struct {
@@ -112,6 +113,17 @@ static void complete(struct tarn_session *session, unsigned i, int64_t result)
     tarn_fetch_add_full(&session->view.files[tarn_page_file(read->id)].reads, 1);
 }
 
+/* The ring has failed. What it may still do goes to private memory: the frames are given back, and
+ * nothing is read ahead by this session any more. */
+static void give_up(struct tarn_session *session)
+{
+    struct tarn_ahead *ahead = session->ahead;
+    ahead->failed = true;
+    for (unsigned i = 0; i < AHEAD_MAX; i++)
+        if (ahead->read[i].used)
+            complete(session, i, -EIO);
+}
+
 /* Takes what is complete; waits for at least one if `wait`. False: the ring failed. */
 static bool take_completions(struct tarn_session *session, bool wait)
 {
@@ -119,6 +131,8 @@ static bool take_completions(struct tarn_session *session, bool wait)
     int count = tarn_io_wait(session->ahead->io, wait ? NS_PER_MS * 1000 : 0, done, AHEAD_MAX);
     for (int i = 0; i < count; i++)
         complete(session, (unsigned)done[i].id, done[i].result);
+    if (count < 0)
+        give_up(session);
     return count >= 0;
 }
 
@@ -165,13 +179,13 @@ static int begin_read(struct tarn_session *session, struct tarn_page_id id, bool
         tarn_page_number(id) >= tarn_load_acquire(&view->files[file].page_count) ||
         tarn_table_find(view, id.value, &word) != TARN_NO_FRAME)
         return 0;
-    unsigned number = file_number(session, ahead, file);
-    if (number == FILES_MAX)
-        return 0;
-    struct read_ahead read = {.used = true, .revocable = revocable, .id = id, .file = number};
+    struct read_ahead read = {.used = true, .revocable = revocable, .id = id};
     if (tarn_frame_claim(session, &read.frame, &read.claim) < 0)
         return -1;
-    if (tarn_fetch_enter(session, id, read.frame) < 0) {
+    /* The descriptor is chosen once the page is entered: from then on the file is not dropped, and
+     * its id not given to another, before the frame has left the table. */
+    if (tarn_fetch_enter(session, id, read.frame, 0) < 0 ||
+        (read.file = file_number(session, ahead, file)) == FILES_MAX) {
         tarn_frame_unclaim(session, read.frame, read.claim);
         return 0;
     }
@@ -185,8 +199,8 @@ static int begin_read(struct tarn_session *session, struct tarn_page_id id, bool
     uint32_t page_bytes = view->geometry.page_bytes;
     ahead->read[i] = read;
     ahead->in_flight++;
-    ahead->file[number].in_flight++;
-    int result = tarn_io_read(ahead->io, number, ahead->buffers + (size_t)i * page_bytes,
+    ahead->file[read.file].in_flight++;
+    int result = tarn_io_read(ahead->io, read.file, ahead->buffers + (size_t)i * page_bytes,
                               page_bytes, tarn_page_number(id) * page_bytes, i);
     if (result < 0) {
         complete(session, i, result);
@@ -208,7 +222,7 @@ unsigned tarn_ahead_read(struct tarn_session *session, const struct tarn_page_id
                          unsigned count, bool revocable)
 {
     struct tarn_ahead *ahead = ahead_of(session);
-    if (ahead == NULL || ahead->io == NULL)
+    if (ahead == NULL || ahead->io == NULL || ahead->failed)
         return 0;
     int cancel_state;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
@@ -224,8 +238,10 @@ unsigned tarn_ahead_read(struct tarn_session *session, const struct tarn_page_id
             break;
         begun += (unsigned)result;
     }
-    if (works && begun != 0)
-        works = tarn_io_submit(ahead->io) == 0;
+    if (works && begun != 0 && tarn_io_submit(ahead->io) < 0) {
+        give_up(session);
+        works = false;
+    }
     while (works && waits_for_any(ahead))
         works = take_completions(session, true);
     pthread_setcancelstate(cancel_state, NULL);

@@ -103,6 +103,7 @@ void tarn_embedded_close_in_child(struct tarn_pool *pool)
 struct place {
     char directory[TARN_PATH_BYTES];
     char name[TARN_NAME_BYTES];
+    char shm_directory[TARN_PATH_BYTES];
     bool temporary;
     bool exists;
 };
@@ -143,11 +144,13 @@ static int find_place(const char *directory, struct place *place, struct tarn_me
     close(fd);
     if (result < 0)
         return result;
-    if (place->exists)
+    if (place->exists) {
         memcpy(place->name, options.name, sizeof place->name);
-    else
+        memcpy(place->shm_directory, options.shm_directory, sizeof place->shm_directory);
+    } else {
         snprintf(place->name, sizeof place->name, "embedded-%" PRIx64 "-%" PRIx64,
                  (uint64_t)status.st_dev, (uint64_t)status.st_ino);
+    }
     return 0;
 }
 
@@ -155,6 +158,8 @@ static int find_place(const char *directory, struct place *place, struct tarn_me
 static int attach_place(const struct place *place, const struct tarn_embedded_options *options,
                         struct tarn_pool **ret_pool, struct tarn_message *message)
 {
+    const char *shm_directory = place->shm_directory[0] == 0 ? NULL : place->shm_directory;
+    struct tarn_attach_options attach = {.size = sizeof attach, .shm_directory = shm_directory};
     int result = 0;
     if (!place->exists) {
         struct tarn_init_options init = {.size = sizeof init, .directory = place->directory};
@@ -166,15 +171,15 @@ static int attach_place(const struct place *place, const struct tarn_embedded_op
         result = tarn_init(place->name, &init, message);
         return result < 0 ? result : tarn_attach(place->name, NULL, ret_pool, message);
     }
-    result = tarn_attach(place->name, NULL, ret_pool, message);
+    result = tarn_attach(place->name, &attach, ret_pool, message);
     switch (result) {
     case -ENOENT:
     case -ESTALE:
     case -EREMCHG:
     case -EMSGSIZE:
     case -ESHUTDOWN:
-        result = tarn_segment_build(place->directory, place->name, NULL, message);
-        return result < 0 ? result : tarn_attach(place->name, NULL, ret_pool, message);
+        result = tarn_segment_build(place->directory, place->name, shm_directory, message);
+        return result < 0 ? result : tarn_attach(place->name, &attach, ret_pool, message);
     default:
         return result;
     }

@@ -61,7 +61,7 @@ static bool pin_rescued(struct tarn_session *session, uint32_t frame, uint64_t w
 }
 
 /* The micro-lock of a home bucket. Announced first; a dead holder's is released by its reaper. */
-static int lock_home(struct tarn_session *session, uint32_t bucket)
+static int lock_home(struct tarn_session *session, uint32_t bucket, int64_t wait_ms)
 {
     tarn_word *lock = &session->view.home_locks[bucket];
     struct tarn_wait wait = {.session = NULL};
@@ -72,7 +72,7 @@ static int lock_home(struct tarn_session *session, uint32_t bucket)
         if (owner == 0 && tarn_cas_full(lock, 0, session->slot))
             break;
         if (wait.session == NULL)
-            tarn_wait_begin(&wait, session, WAIT_HOME, bucket, session->wait_ms);
+            tarn_wait_begin(&wait, session, WAIT_HOME, bucket, wait_ms);
         result = tarn_wait_round(&wait, NULL, 0, 0, (unsigned)owner);
         if (result < 0)
             break;
@@ -127,7 +127,8 @@ static bool make_room(struct tarn_session *session, uint32_t victim)
     return tarn_frames_evict(session, 64, session->view.geometry.frame_count) > 0;
 }
 
-int tarn_fetch_enter(struct tarn_session *session, struct tarn_page_id id, uint32_t frame)
+int tarn_fetch_enter(struct tarn_session *session, struct tarn_page_id id, uint32_t frame,
+                     int64_t wait_ms)
 {
     const struct tarn_view *view = &session->view;
     struct tarn_descriptor *descriptor = &view->descriptors[frame];
@@ -138,7 +139,7 @@ int tarn_fetch_enter(struct tarn_session *session, struct tarn_page_id id, uint3
     int result;
     for (;;) {
         uint32_t victim;
-        result = lock_home(session, bucket);
+        result = lock_home(session, bucket, wait_ms);
         if (result < 0)
             break;
         uint32_t found = tarn_table_insert(view, id.value, frame, word, &victim);
@@ -154,7 +155,8 @@ int tarn_fetch_enter(struct tarn_session *session, struct tarn_page_id id, uint3
         if (make_room(session, victim))
             continue;
         if (wait.session == NULL)
-            tarn_wait_begin(&wait, session, WAIT_FRAME, 0, session->frame_wait_ms);
+            tarn_wait_begin(&wait, session, WAIT_FRAME, 0,
+                            wait_ms == 0 ? 0 : session->frame_wait_ms);
         result = tarn_wait_round(&wait, NULL, 0, 0, TARN_EVERYBODY);
         if (result < 0)
             break;
@@ -226,7 +228,7 @@ static int claim_for(struct tarn_session *session, struct tarn_page_id id, unsig
     if (result < 0)
         return result;
     tarn_half_store_release(session->hold[hold], hold_of(frame));
-    result = tarn_fetch_enter(session, id, frame);
+    result = tarn_fetch_enter(session, id, frame, session->wait_ms);
     if (result < 0) {
         tarn_half_store_release(session->hold[hold], 0);
         tarn_frame_unclaim(session, frame, claim);
@@ -237,9 +239,10 @@ static int claim_for(struct tarn_session *session, struct tarn_page_id id, unsig
     return 0;
 }
 
-/* Reads the page into a frame of its own: entry first, then the read. */
-static int load(struct tarn_session *session, struct tarn_page_id id, unsigned hints, unsigned hold,
-                uint32_t *ret_frame)
+/* Reads the page into a frame of its own: entry first, then the read. A thread that were cancelled
+ * in the read would leave the frame CLAIMED in a process that lives. */
+static int load_claimed(struct tarn_session *session, struct tarn_page_id id, unsigned hints,
+                        unsigned hold, uint32_t *ret_frame)
 {
     uint64_t begun = tarn_now_ns();
     uint32_t frame;
@@ -261,6 +264,16 @@ static int load(struct tarn_session *session, struct tarn_page_id id, unsigned h
     tarn_latency_add(session, LATENCY_MISS, tarn_now_ns() - begun);
     *ret_frame = frame;
     return 0;
+}
+
+static int load(struct tarn_session *session, struct tarn_page_id id, unsigned hints, unsigned hold,
+                uint32_t *ret_frame)
+{
+    int cancel_state;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+    int result = load_claimed(session, id, hints, hold, ret_frame);
+    pthread_setcancelstate(cancel_state, NULL);
+    return result;
 }
 
 /* The page is in a frame that somebody else is reading: waits, or takes a read ahead's frame away.
@@ -285,7 +298,7 @@ static int join(struct tarn_session *session, struct tarn_page_id id, uint32_t f
     int result = 0;
     while (result == 0) {
         uint64_t seen = tarn_load_acquire(frame_word);
-        if (frame_word_state(seen) != FRAME_CLAIMED ||
+        if (frame_word_state(seen) != FRAME_CLAIMED || (seen & FRAME_REVOCABLE) != 0 ||
             frame_word_generation(seen) != frame_word_generation(word))
             break;
         result = tarn_wait_round(&wait, frame_word, seen, FRAME_WAITERS, frame_word_owner(seen));

@@ -91,8 +91,8 @@ struct tarn_session {
     struct tarn_view view; /* a copy, so that a hit follows one pointer less */
     struct tarn_slot *shared;
     tarn_half *hold[TARN_HOLDS_MAX];
-    /* What stands in each hold that a pin of the caller's names; 0: no pin does. Unpin looks here: a
-     * load of the hold itself would wait for the barrier that stored it. */
+    /* What stands in each hold that a pin of the caller's names; 0: no pin does. Unpin looks here:
+     * a load of the hold itself would wait for the barrier that stored it. */
     uint32_t pinned[TARN_HOLDS_MAX];
     uint64_t sticky_bit;
 
@@ -307,7 +307,8 @@ int tarn_fetch(struct tarn_session *session, struct tarn_page_id id, unsigned hi
 /* A page of this session's own CLAIMED frame is entered in the table, and lies inside its file. 0;
  * -EEXIST: it stands there already, look again; else an error with a message, and the entry is to
  * be made stale by giving the frame back. */
-int tarn_fetch_enter(struct tarn_session *session, struct tarn_page_id id, uint32_t frame);
+int tarn_fetch_enter(struct tarn_session *session, struct tarn_page_id id, uint32_t frame,
+                     int64_t wait_ms);
 
 /* Clears the `more` bit of a home bucket if nothing stands beyond it; waits for nobody. */
 void tarn_home_tidy(struct tarn_session *session, uint32_t bucket);

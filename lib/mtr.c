@@ -82,6 +82,7 @@ __attribute__((no_sanitize("thread"))) void tarn_shadow_image(const struct tarn_
     if (named && ranges) {
         /* A private copy first: the owner goes on while this looks. */
         uint8_t copy[TARN_PAGE_BYTES_MAX] __attribute__((aligned(8)));
+        tarn_fence_load_load(); /* the page first: a range that comes meanwhile covers more */
         tarn_racy_copy(copy, tarn_view_frame(view, shadow), page_bytes);
         overlay_ranges((const struct ranges *)(const void *)copy, page_bytes, ret_image);
     }
@@ -323,7 +324,7 @@ static int take_if(struct tarn_session *session, const struct tarn_optimistic *o
     if (find_page(session, optimistic->id) != NULL)
         return taken_already(session, optimistic->id);
     uint32_t frame = tarn_table_find(&session->view, optimistic->id.value, &word);
-    if (optimistic->version == 0 || frame != optimistic->frame ||
+    if (optimistic->version == 0 || frame == TARN_NO_FRAME || frame != optimistic->frame ||
         tarn_load_acquire(&session->view.descriptors[frame].latch_word) != optimistic->version)
         return changed_since(session, optimistic);
     int result = take(session, optimistic->id, optimistic, wait_ms, ret_page);

@@ -21,8 +21,7 @@
 #define TARN_FILE_COUNT_MAX     65535u
 #define TARN_FILE_COUNT_DEFAULT 256u
 
-/* The writer and its standby each have a slot of their own beyond those asked for, and one more
- * serves the tools. */
+/* Slots beyond those asked for: of the writer, its standbys, and who destroys the pool. */
 #define TARN_SLOTS_RESERVED 4u
 
 /* Byte locks on the segment file, far beyond its end: each slot has a life and a claim byte. */
@@ -240,7 +239,7 @@ struct tarn_histogram { /* SHARED, session owner; counts wrap at 2^32 */
 #define TARN_HOLDS_MAX          60u
 #define TARN_HOLD_LINES         4u
 #define TARN_MTR_ENTRIES_MAX    60u
-#define TARN_CLAIMS_MAX         128u
+#define TARN_CLAIMS_MAX         256u
 #define TARN_FILE_CELLS         64u
 #define TARN_SESSION_NAME_BYTES 32
 

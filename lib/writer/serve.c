@@ -231,7 +231,7 @@ void tarn_writer_look(struct tarn_writer *writer)
 {
     struct flush_request requests[TARN_SESSION_MAX + TARN_SLOTS_RESERVED];
     unsigned count = 0;
-    /* Not every death has an event: a process that calls exec lives on, and its session does not. */
+    /* Not every death has an event: who calls exec lives on, and its session does not. */
     if (writer->now_ns - writer->asked_lives_ns >= (uint64_t)1000 * NS_PER_MS) {
         writer->asked_lives_ns = writer->now_ns;
         tarn_reap_all(writer->pool, writer->session);
