@@ -249,6 +249,11 @@ static int change_file(struct tarn_session *session, unsigned kind, uint32_t fil
         return 0;
     char name[256];
     tarn_file_words(session, file, name, sizeof name);
+    if (result == -ETIMEDOUT)
+        return tarn_fail(session, result,
+                         "%s: not finished in time: somebody holds a page beyond its new end, or"
+                         " the writer is slow; it goes on without being asked again",
+                         name);
     return result == -EBUSY ? file_held(session, name) : file_refused(session, result, name);
 }
 

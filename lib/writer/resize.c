@@ -270,6 +270,10 @@ static void work_on(struct tarn_writer *writer, uint32_t id)
     if (op->state == OP_DISCARD) {
         /* Whoever pins one now came too late; he is waited for, since some are gone already. */
         holder = discard_frames(writer, op);
+        if (holder != 0 && op->slot != 0 && writer->now_ns >= op->deadline_ns) {
+            tarn_writer_answer(writer, op->slot, op->asked, -ETIMEDOUT);
+            op->slot = 0;
+        }
         if (op->frame_count == 0)
             finish_cut(writer, id);
     }
@@ -409,12 +413,15 @@ void tarn_writer_file_request(struct tarn_writer *writer, unsigned slot, uint64_
         return;
     }
     struct file_op *op = &writer->files[id].op;
+    uint64_t deadline_ns =
+        wait_ms < 0 ? UINT64_MAX : writer->now_ns + (uint64_t)wait_ms * NS_PER_MS;
     if (op->state == OP_DISCARD && op->slot == 0 && op->kind == kind &&
         (kind == ASK_FILE_DROP || op->count == number)) {
         /* What a dead writer had begun for this very request. */
         op->slot = slot;
         op->asked = asked;
         op->unlink = tarn_load_relaxed(&request->flags) != 0;
+        op->deadline_ns = deadline_ns;
         return;
     }
     if (op->state != OP_NONE) {
@@ -430,7 +437,7 @@ void tarn_writer_file_request(struct tarn_writer *writer, unsigned slot, uint64_
         .unlink = tarn_load_relaxed(&request->flags) != 0,
         .count = kind == ASK_FILE_DROP ? 0 : number,
         .count_before = tarn_load_relaxed(&file_entry(writer, (uint32_t)id)->page_count),
-        .deadline_ns = wait_ms < 0 ? UINT64_MAX : writer->now_ns + (uint64_t)wait_ms * NS_PER_MS,
+        .deadline_ns = deadline_ns,
     };
     if (kind == ASK_FILE_EXTEND)
         extend(writer, (uint32_t)id);
