@@ -254,7 +254,7 @@ int tarn_destroy(const char *name, const char *shm_directory, unsigned flags,
     if (result < 0)
         return result;
     result = tarn_pool_open(path, name, -1, &pool, ret_message);
-    if (result == -ESTALE || result == -ESHUTDOWN || result == -EREMCHG || result == -ENOTDIR)
+    if (result == -ESTALE || result == -EREMCHG || result == -ENOTDIR)
         return destroy_leftover(path, result, flags, ret_message);
     if (result < 0)
         return result;

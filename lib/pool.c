@@ -339,8 +339,6 @@ int tarn_pool_open(const char *segment_path, const char *name, int lock_fd,
     }
     if (result == 0)
         result = map_segment(pool, &superblock, message);
-    if (result == 0 && tarn_load_acquire(&pool->view.control->life) == LIFE_DESTROYED)
-        result = tarn_message_fail(message, -ESHUTDOWN, "pool %s is being destroyed", name);
     if (result < 0) {
         free_pool(pool);
         return result;
@@ -386,7 +384,19 @@ int tarn_attach(const char *name, const struct tarn_attach_options *options,
         tarn_segment_path(name, options == NULL ? NULL : options->shm_directory, path, ret_message);
     if (result < 0)
         return result;
-    return tarn_pool_open(path, name, -1, ret_pool, ret_message);
+    struct tarn_pool *pool;
+    result = tarn_pool_open(path, name, -1, &pool, ret_message);
+    if (result < 0)
+        return result;
+    /* Whoever destroys may still open it: to finish what a killed one had begun. */
+    if (tarn_load_acquire(&pool->view.control->life) == LIFE_DESTROYED) {
+        tarn_detach(pool);
+        return tarn_message_fail(ret_message, -ESHUTDOWN,
+                                 "pool %s is being destroyed; if that was killed, destroy it again",
+                                 name);
+    }
+    *ret_pool = pool;
+    return 0;
 }
 
 int tarn_detach(struct tarn_pool *pool)
