@@ -439,7 +439,7 @@ static int run_bench(struct bench *bench)
         print_json(bench);
     else if (good)
         print_table(bench);
-    if (!good)
+    if (!good && !children_wait(0))
         print_log(bench);
     remove_pool(bench);
     return good ? TOOL_GOOD : TOOL_TROUBLE;
