@@ -1,19 +1,34 @@
 /* SPDX-License-Identifier: MIT */
-/* (a) pin + shared latch + exclusive latch + evict, two sticky words, rescue CAS; any participant may die at any step.
- * One frame. R reads under S (one hold entry: pin and S at once), W changes under X with a pin, NE evictors evict and reload
- * another page into the same frame, the reaper cleans up.
- * Each line with atomic{} is one access to shared memory (a CAS is one). MUT picks a mistake; GROUP=1: R and W share one sticky bit. */
+/* Pin, shared and exclusive latch, eviction and its rescue, on one frame.
+ *
+ * R pins a page and shares it, W pins page 1 and changes it exclusively, NE evictors evict, and
+ * load the other page into the frame. A pin is a hold and no counter; who may hold S shows in a
+ * sticky word, one bit a group of sessions (GROUP=1: R and W share one). Any of them dies at any
+ * step, up to MAXC in one run.
+ *
+ * BOTH=1: R announces pin and S in one store; else S comes after the pin, as in the library.
+ * QUICK_X=1: W announces its pin by a plain store, and the CAS of the latch word is the barrier
+ * for both; W looks at the frame word after that.
+ *
+ * Holds: a pinned frame keeps its page; nobody shares what somebody changes; a load brings what
+ * was committed; in the end nothing is held, latched or on its way. */
 #ifndef MUT
 #define MUT 0
 #endif
 #ifndef GROUP
 #define GROUP 0
 #endif
+#ifndef BOTH
+#define BOTH 0
+#endif
+#ifndef QUICK_X
+#define QUICK_X 0
+#endif
 #ifndef RR
-#define RR 2          /* rounds of reader, writer, evictor */
+#define RR 2                       /* rounds of R, W and E */
 #endif
 #ifndef RW
-#define RW 2
+#define RW 1
 #endif
 #ifndef RE
 #define RE 2
@@ -22,162 +37,248 @@
 #define NE 1
 #endif
 #ifndef MAXC
-#define MAXC 2        /* deaths in one run */
-#endif
-#ifndef NOP
-#define NOP 0         /* 1: no sticky word for pins, the evictor scans every slot (once a batch) */
+#define MAXC 1
 #endif
 #define FREE 0
 #define CLAIMED 1
 #define VALID 2
 #define EVICTING 3
-#ifndef NGEN
-#define NGEN 16
-#endif
-byte fst=VALID, fown=0, gen=0, tag=1; /* frame word {state, owner, generation} and page id */
-bool lx=0; byte ver=0;                /* latch word: X by W; version */
-byte hold[2];                         /* 0 none, 1 pin, 2 pin+S */
-bool stP[2], stS[2];
-bool dead[2], edead[2]; byte crashes=0;
-byte a=0, b=0;                        /* page bytes: a==b unless X held */
-bool dw=0; byte disk=0;               /* dirty; page 1 on disk (only page 1 is changed) */
-byte committed=0;                     /* what page 1 must hold */
-#if GROUP==1
-#define G(i) 0
+
+byte st = VALID, own, gen;         /* frame word */
+byte page = 1;
+bool x;                            /* latch word: X by W, version */
+byte version;
+bool sticky[2];
+byte hold[2];                      /* of R and W: 0 none, 1 pin, 2 pin and S */
+bool dead[2], e_dead[2];
+byte deaths;
+byte a, b;                         /* bytes: equal unless W has X */
+bool dirty;
+bool shadow;                       /* W's entry names a shadow: the page may be changed */
+byte disk, committed;              /* of page 1; page 2 is never changed */
+#define BIT(s)    (GROUP -> 0 : s)
+#define THERE     (st == VALID || st == EVICTING)
+#define PINNED(g, p) assert(gen == g && page == p && THERE)
+#define RELEASE   x = 0; shadow = 0; version = (MUT == 4 -> version : (version + 1) % 4)
+#define DIE(s)    if :: deaths < MAXC -> deaths++; dead[s] = 1; goto out :: true fi
+#define EDIE      if :: deaths < MAXC -> deaths++; e_dead[i] = 1; goto out :: true fi
+#if MUT == 11
+#define MINE (st == EVICTING)                        /* no owner in the word */
 #else
-#define G(i) i
+#define MINE (st == EVICTING && own == i)
 #endif
-#define DIE(i)  if :: crashes<MAXC -> crashes++; dead[i]=1; goto out :: true fi
-#define EDIE    if :: crashes<MAXC -> crashes++; edead[i]=1; goto out :: true fi
-#define OKPIN(g,w) assert(gen==g && tag==w && (fst==VALID || fst==EVICTING))
-#if MUT==11
-#define MINE (fst==EVICTING)          /* no owner in the word */
+
+/* The second look at the frame word; an EVICTING is taken back. */
+inline look_again(s, p) {
+    atomic {
+        if
+        :: (MUT == 6 || gen == g) && page == p && st == VALID
+        :: (MUT == 6 || gen == g) && page == p && st == EVICTING -> st = VALID; own = 0
+        :: else -> goto unpin                        /* MUT 6: the generation may be another */
+        fi;
+        DIE(s)
+    }
+    PINNED(g, p)
+}
+
+proctype R()
+{
+    byte rounds = RR, g, p, v;
+    do
+    :: rounds > 0 ->
+        rounds--;
+        atomic { if :: THERE -> g = gen; p = page :: else -> goto next fi }
+#if BOTH
+        atomic { if :: !x -> v = version :: else -> goto next fi }
+        atomic { hold[0] = 2; DIE(0) }
 #else
-#define MINE (fst==EVICTING && fown==i)
+        atomic { hold[0] = 1; DIE(0) }
+        look_again(0, p);
+latch:
+        atomic { !x -> v = version; DIE(0) }
+        atomic { hold[0] = 2; DIE(0) }
 #endif
-
-active proctype R() { byte g, w, v, k=0;
-  do
-  :: k<RR -> k++;
-     atomic{ if :: fst==VALID||fst==EVICTING -> g=gen; w=tag :: else -> goto nxt fi }
-     atomic{ if :: !lx -> v=ver :: else -> goto nxt fi }
-     atomic{ hold[0]=2; DIE(0) }
-#if MUT!=2 && !NOP
-     atomic{ if :: stP[G(0)] -> goto s2 :: else fi }
-     atomic{ stP[G(0)]=1; DIE(0) }
+mark:
+#if MUT != 2
+        if                                           /* MUT 2: who may hold S does not show */
+        :: sticky[BIT(0)] -> skip
+        :: else -> atomic { sticky[BIT(0)] = 1; DIE(0) }
+        fi;
 #endif
-s2:  atomic{ if :: stS[G(0)] -> goto s3 :: else fi }
-     atomic{ stS[G(0)]=1; DIE(0) }
-s3:  atomic{ if :: (MUT==6 || gen==g) && tag==w && fst==VALID
-                :: (MUT==6 || gen==g) && tag==w && fst==EVICTING -> fst=VALID; fown=0    /* rescue */
-                :: else -> goto rel fi; DIE(0) }
-     OKPIN(g,w);
-s4:  atomic{ if :: !lx && (ver==v) :: else -> goto nos fi; DIE(0) }
-     atomic{ assert(a==b); OKPIN(g,w); DIE(0) }          /* S held */
-     atomic{ assert(a==b); OKPIN(g,w) }
-     goto rel;
-nos: hold[0]=1;                                          /* keep the pin, wait for X to go, try again */
-     atomic{ !lx -> OKPIN(g,w); v=ver; DIE(0) }
-     hold[0]=2;
-     atomic{ if :: stS[G(0)] -> goto s4 :: else fi }
-     atomic{ stS[G(0)]=1; goto s4 }
-rel: hold[0]=0;
-nxt: atomic{ g=0; w=0; v=0 }
-  :: else -> break
-  od;
-out: atomic{ g=0; w=0; v=0; k=0 }
+#if BOTH
+        look_again(0, p);
+#endif
+        atomic { if :: !x && version == v || MUT == 9 -> DIE(0) :: else -> goto retract fi }
+        atomic { assert(a == b); PINNED(g, p); DIE(0) }              /* S; MUT 9: not asked again */
+        atomic { assert(a == b); PINNED(g, p) }
+        goto unpin;
+retract:
+        hold[0] = 1;                                 /* keeps the pin, waits until X has gone */
+#if BOTH
+        atomic { !x -> PINNED(g, p); v = version; DIE(0) }
+        atomic { hold[0] = 2; DIE(0); goto mark }
+#else
+        goto latch;
+#endif
+unpin:
+        hold[0] = 0;
+next:
+        atomic { g = 0; p = 0; v = 0 }
+    :: else -> break
+    od;
+out:
+    atomic { g = 0; p = 0; v = 0; rounds = 0 }
 }
 
-active proctype W() { byte g, k=0;
-  do
-  :: k<RW -> k++;
-     atomic{ if :: (fst==VALID||fst==EVICTING) && tag==1 -> g=gen :: else -> goto nxt fi }
-#if MUT!=8
-     atomic{ hold[1]=1; DIE(1) }
-#if !NOP
-     atomic{ if :: stP[G(1)] -> goto s3 :: else fi }
-     atomic{ stP[G(1)]=1; DIE(1) }
+proctype W()
+{
+    byte rounds = RW, g;
+    do
+    :: rounds > 0 ->
+        rounds--;
+        atomic { if :: THERE && page == 1 -> g = gen :: else -> goto next fi }
+#if MUT != 8
+        atomic { hold[1] = 1; DIE(1) }               /* MUT 8: latched without a pin */
 #endif
+#if !QUICK_X
+        look_again(1, 1);
 #endif
-s3:  atomic{ if :: (MUT==6 || gen==g) && tag==1 && fst==VALID
-                :: (MUT==6 || gen==g) && tag==1 && fst==EVICTING -> fst=VALID; fown=0
-                :: else -> goto rel fi; DIE(1) }
-     OKPIN(g,1);
-     atomic{ assert(!lx); lx=1; DIE(1) }
-     atomic{ !(stS[G(0)] && hold[0]==2); DIE(1) }        /* S holders have gone */
-     atomic{ stS[0]=0; stS[1]=0;
-#if MUT==3
-             stP[0]=0; stP[1]=0;                         /* one sticky word for pins and S */
+        atomic { assert(!x); x = 1; DIE(1) }
+#if QUICK_X
+        atomic {
+            if
+            :: gen == g && page == 1 && st == VALID
+            :: gen == g && page == 1 && st == EVICTING -> st = VALID; own = 0
+            :: else -> RELEASE; goto unpin
+            fi;
+            DIE(1)
+        }
 #endif
-             DIE(1) }
-     atomic{ OKPIN(g,1); a++; DIE(1) }
-     atomic{ b++; DIE(1) }
-     atomic{ OKPIN(g,1); committed=a; DIE(1) }           /* commit point */
-     atomic{ dw=1; DIE(1) }
-     atomic{ lx=0;
-#if MUT!=4
-             ver=(ver+1)%4;
+#if MUT != 5
+        if                                           /* MUT 5: does not wait for S */
+        :: sticky[BIT(0)] -> atomic { hold[0] != 2; DIE(1) }
+        :: else
+        fi;
 #endif
-             DIE(1) }
-rel: hold[1]=0;
-nxt: g=0
-  :: else -> break
-  od;
-out: atomic{ g=0; k=0 }
+        atomic { sticky[0] = 0; sticky[1] = 0; DIE(1) }
+        atomic { shadow = 1; DIE(1) }
+        atomic { PINNED(g, 1); a++; DIE(1) }
+        atomic { b++; DIE(1) }
+#if MUT == 3
+        atomic { RELEASE; DIE(1) }                   /* released before it is dirty */
+        atomic { committed = a; hold[1] = 0; DIE(1) }
+        atomic { dirty = 1; DIE(1) }
+#else
+        atomic { PINNED(g, 1); committed = a; DIE(1) }
+        atomic { dirty = 1; DIE(1) }
+        atomic { RELEASE; DIE(1) }
+#endif
+unpin:
+        hold[1] = 0;
+next:
+        g = 0
+    :: else -> break
+    od;
+out:
+    atomic { g = 0; rounds = 0 }
 }
 
-active [NE] proctype E() { byte k=0, i; bool busy, d; i=_pid-2;
-  do
-  :: k<RE -> k++;
-#if MUT==10
-     d=dw;                                               /* dirty looked at too early */
+proctype E(byte i)
+{
+    byte rounds = RE;
+    bool busy, seen;
+    do
+    :: rounds > 0 ->
+        rounds--;
+#if MUT == 10
+        seen = dirty;                                /* before it is known who holds the page */
 #endif
-     atomic{ if :: fst==VALID -> fst=EVICTING; fown=i
-                :: fst==EVICTING && fown!=i -> fst=VALID; fown=0; goto nxt    /* any hand may take it back */
-                :: else -> goto nxt fi; EDIE }
-     atomic{ busy=0; if :: (NOP || stP[G(0)]) && hold[0] -> busy=1 :: else fi }
-     atomic{ if :: (NOP || stP[G(1)]) && hold[1] -> busy=1 :: else fi }
-#if MUT!=10
-     d=dw;
+        atomic {
+            if
+            :: st == VALID -> st = EVICTING; own = i
+            :: st == EVICTING && own != i -> st = VALID; own = 0; goto next  /* any hand may */
+            :: else -> goto next
+            fi;
+            EDIE
+        }
+        atomic { busy = hold[0] != 0; EDIE }
+        atomic { busy = busy || hold[1] != 0; EDIE }
+#if MUT != 10
+        seen = dirty;
 #endif
-     if :: busy || d ->
-           atomic{ if :: MINE -> fst=VALID; fown=0 :: else fi }
-           atomic{ if :: dw && !lx && !hold[1] -> assert(tag==1 && a==b); disk=a; dw=0 :: else fi }; goto nxt  /* a cleaner, all in one step */
-        :: else fi;
-#if MUT==1
-     atomic{ stP[0]=0; stP[1]=0 }                        /* design.md as written: sticky before the last CAS */
-#endif
-     atomic{ if :: MINE -> fst=FREE; fown=0; gen=(gen+1)%NGEN; assert(!dw) :: else -> goto nxt fi; EDIE }
-     atomic{ if :: fst==FREE -> fst=CLAIMED; fown=i :: else -> goto nxt fi; EDIE }
-#if MUT!=5 && MUT!=1
-#if !NOP
-     atomic{ stP[0]=0; stP[1]=0; EDIE }
-     atomic{ stS[0]=0; stS[1]=0; EDIE }
-#endif
-#endif
-     atomic{ tag=3-tag; if :: tag==1 -> a=disk; b=disk; assert(disk==committed) :: else -> a=7; b=7 fi; EDIE }
-     atomic{ assert(fst==CLAIMED); fst=VALID; fown=0; EDIE }
-#if MUT==5
-     atomic{ stP[0]=0; stP[1]=0; EDIE }
-#endif
-nxt: atomic{ busy=0; d=0 }
-  :: else -> break
-  od;
-out: atomic{ busy=0; d=0; k=0 }
+        if
+        :: busy && MUT != 1 || seen ->               /* MUT 1: does not ask for holds */
+            atomic { if :: MINE -> st = VALID; own = 0 :: else fi }
+            atomic {                                 /* a cleaner, all in one step */
+                if
+                :: dirty && !x && !hold[1] -> assert(page == 1 && a == b); disk = a; dirty = 0
+                :: else
+                fi;
+                goto next
+            }
+        :: else
+        fi;
+        atomic {
+            if
+            :: MINE -> st = FREE; own = 0; gen++; assert(!dirty)
+            :: else -> goto next
+            fi;
+            EDIE
+        }
+        atomic { if :: st == FREE -> st = CLAIMED; own = i :: else -> goto next fi; EDIE }
+        atomic { sticky[0] = 0; sticky[1] = 0; EDIE }
+        atomic { version = (version + 1) % 4; EDIE }
+        atomic {
+            page = 3 - page;
+            if
+            :: page == 1 -> a = disk; b = disk; assert(disk == committed)
+            :: else -> a = 7; b = 7
+            fi;
+            EDIE
+        }
+        atomic { assert(st == CLAIMED); st = VALID; own = 0; EDIE }
+next:
+        atomic { busy = 0; seen = 0 }
+    :: else -> break
+    od;
+out:
+    atomic { busy = 0; seen = 0; rounds = 0 }
 }
 
-active proctype reaper() { byte j;
-  do
-  :: atomic{ dead[0] && hold[0] -> hold[0]=0 }
-#if MUT==7
-  :: atomic{ dead[1] && hold[1] -> hold[1]=0 }           /* holds before the mtr */
+proctype reaper()
+{
+    do
+    :: atomic { dead[0] && hold[0] -> hold[0] = 0 }
+#if MUT == 7
+    :: atomic { dead[1] && hold[1] -> hold[1] = 0 }  /* holds before the mini-transaction */
 #endif
-  :: atomic{ dead[1] && lx -> if :: committed==a -> b=a :: else -> a=committed; b=committed fi }
-     dw=1;
-     atomic{ OKPIN(gen,1); lx=0; ver=(ver+1)%4 }
-  :: atomic{ dead[1] && !lx && hold[1] -> hold[1]=0 }
-  :: atomic{ fst==EVICTING && edead[fown] -> fst=VALID; fown=0 }
-  :: atomic{ fst==CLAIMED && edead[fown] -> fst=FREE; fown=0; gen=(gen+1)%NGEN }
-  :: timeout -> assert(!lx && hold[0]==0 && hold[1]==0 && a==b && (fst==FREE || fst==VALID)); break
-  od
+    :: atomic {
+        dead[1] && x ->
+        if
+        :: shadow ->
+            PINNED(gen, 1);
+            a = committed; b = committed
+        :: else
+        fi
+    }
+        if :: shadow -> dirty = 1 :: else fi;
+        atomic { if :: shadow -> PINNED(gen, 1) :: else fi; RELEASE }
+    :: atomic { dead[1] && !x && hold[1] -> hold[1] = 0 }
+    :: atomic { st == EVICTING && e_dead[own] -> st = VALID; own = 0 }
+    :: atomic { st == CLAIMED && e_dead[own] -> st = FREE; own = 0; gen++ }
+    :: timeout ->
+        assert(!x && !hold[0] && !hold[1] && a == b && (st == FREE || st == VALID));
+        break
+    od
+}
+
+init
+{
+    atomic {
+        run R();
+        run W();
+        run E(0);
+        if :: NE == 2 -> run E(1) :: else fi;
+        run reaper()
+    }
 }
