@@ -111,6 +111,11 @@ __attribute__((format(printf, 2, 3))) static inline void load_error(struct load 
     va_end(list);
 }
 
+static inline void assert_no_errors(const struct load *load)
+{
+    ck_assert_msg(load->errors == 0, "%u errors; the first: %s", load->errors, load->error);
+}
+
 /* A call that has to work; what it returned. */
 static inline int load_call(struct worker *worker, int result, const char *call)
 {
@@ -190,6 +195,14 @@ static inline void pass_mark(struct worker *worker)
 /* Operations: negative when a call failed that must not. */
 
 #define LOAD_CALL(worker, call) load_call(worker, call, #call)
+
+/* An operation of the test's own process. */
+#define assert_works(load, operation)                                                              \
+    do {                                                                                           \
+        int worked_ = (operation);                                                                 \
+        assert_no_errors(load);                                                                    \
+        ck_assert_int_ge(worked_, 0);                                                              \
+    } while (0)
 
 /* All pages of a group under shared latches. */
 static inline int read_group(struct worker *worker, unsigned group)
@@ -381,19 +394,28 @@ static inline int work_steadily(struct worker *worker)
     return flush_group(worker, group);
 }
 
+static const struct tarn_session_options patient = {.size = sizeof patient,
+                                                    .wait_ms = NEVER_MS,
+                                                    .frame_wait_ms = NEVER_MS,
+                                                    .writer_wait_ms = NEVER_MS};
+
+static inline struct tarn_session *open_patient_session(struct tarn_pool *of)
+{
+    struct tarn_session *own;
+
+    ck_assert_int_eq(tarn_session_open(of, &patient, &own), 0);
+    return own;
+}
+
 /* Attaches and opens a session; ends the process if that fails. */
 static inline void open_worker(struct worker *worker, struct load *load, uint64_t number)
 {
-    struct tarn_session_options options = {.size = sizeof options,
-                                           .wait_ms = NEVER_MS,
-                                           .frame_wait_ms = NEVER_MS,
-                                           .writer_wait_ms = NEVER_MS};
     struct tarn_message message = {""};
 
     *worker = (struct worker){.load = load, .random = test_seed() + number};
     int result = tarn_attach(load->name, NULL, &worker->pool, &message);
     if (result == 0) {
-        result = tarn_session_open(worker->pool, &options, &worker->session);
+        result = tarn_session_open(worker->pool, &patient, &worker->session);
         tarn_pool_message(worker->pool, &message);
     }
     if (result < 0) {
@@ -435,7 +457,7 @@ static inline struct tarn_pool *make_load(struct load *load, unsigned frame_coun
     snprintf(load->path, sizeof load->path, "%s", test_path("pool/data"));
     load->group_count = LOAD_GROUPS;
     made = init_pool(load->name, test_path("pool"), frame_count, session_count);
-    own = open_session(made);
+    own = open_patient_session(made);
     *ret_writer = start_tarn_writer(load->name);
     wait_until(writer_process(made) == *ret_writer);
     load->file = make_file(own, "data", LOAD_PAGES);
@@ -450,15 +472,10 @@ static inline struct tarn_pool *make_load(struct load *load, unsigned frame_coun
     return made;
 }
 
-static inline void assert_no_errors(const struct load *load)
-{
-    ck_assert_msg(load->errors == 0, "%u errors; the first: %s", load->errors, load->error);
-}
-
 /* Everything flushed: each group is whole on disk, and as new as anybody has seen it. */
 static inline void assert_file_holds_all(struct load *load, struct tarn_pool *of)
 {
-    struct tarn_session *own = open_session(of);
+    struct tarn_session *own = open_patient_session(of);
     int fd = open(load->path, O_RDONLY | O_CLOEXEC);
 
     ck_assert_int_ge(fd, 0);

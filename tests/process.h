@@ -79,12 +79,6 @@ static inline void kill_process(pid_t pid)
                   "process %d ended before it was killed: status %#x", (int)pid, (unsigned)status);
 }
 
-static inline void terminate_process(pid_t pid)
-{
-    ck_assert_int_eq(kill(pid, SIGTERM), 0);
-    assert_ends_well(pid);
-}
-
 /* Returns when no thread of the process runs any more. */
 static inline void stop_process(pid_t pid)
 {
@@ -112,6 +106,15 @@ static inline unsigned slot_of_process(const struct tarn_pool *of, pid_t pid)
             return slot;
     }
     return 0;
+}
+
+/* Ends a writer or standby as an operator does. */
+static inline void end_tarn_writer(const struct tarn_pool *of, pid_t pid)
+{
+    /* Before that it does not know the signal. */
+    wait_until(slot_of_process(of, pid) != 0);
+    ck_assert_int_eq(kill(pid, SIGTERM), 0);
+    assert_ends_well(pid);
 }
 
 /* The process that has the writer's role as the segment says; 0: nobody. */

@@ -23,7 +23,7 @@ static void begin_fence(void)
 {
     load = share_memory(sizeof *load);
     pool = make_load(load, FRAME_COUNT, 8, &writer_pid);
-    session = open_session(pool);
+    session = open_patient_session(pool);
     worker = (struct worker){.load = load, .pool = pool, .session = session, .random = test_seed()};
     assert_ok(session, tarn_flush_all(session));
 }
@@ -33,8 +33,8 @@ static void end_fence(void)
     assert_file_holds_all(load, pool);
     ck_assert_int_eq(tarn_check_pool(pool, report_violation, NULL), 0);
     if (standby_pid != 0)
-        terminate_process(standby_pid);
-    terminate_process(writer_pid);
+        end_tarn_writer(pool, standby_pid);
+    end_tarn_writer(pool, writer_pid);
     ck_assert_int_eq(tarn_detach(pool), 0);
 }
 
@@ -42,7 +42,7 @@ static void end_fence(void)
 static void change_every_other_group(void)
 {
     for (unsigned group = 0; group < LOAD_GROUPS; group += 2)
-        ck_assert_int_eq(write_group(&worker, group, true), 0);
+        assert_works(load, write_group(&worker, group, true));
     assert_no_errors(load);
 }
 
@@ -81,7 +81,7 @@ static void take_over(void)
 
 START_TEST(late_writes_of_a_killed_writer_change_nothing)
 {
-    struct tarn_session *other = open_session(pool);
+    struct tarn_session *other = open_patient_session(pool);
     uint64_t random = test_seed();
     struct work work;
 
@@ -134,7 +134,7 @@ static void slow_down(pid_t pid)
 
 START_TEST(very_late_writes_of_a_killed_writer_change_nothing)
 {
-    struct tarn_session *other = open_session(pool);
+    struct tarn_session *other = open_patient_session(pool);
     const struct tarn_file_entry *entry = &pool->view.files[load->file];
     struct work work;
 

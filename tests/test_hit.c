@@ -291,7 +291,7 @@ START_TEST(everything_works_where_io_uring_is_refused)
     assert_dump_says("options", "\"option\": \"backend\", \"value\": \"threads\"");
     assert_dump_says("options", "\"option\": \"io_uring\", \"value\": \"no: ");
     assert_consistent(pool);
-    terminate_process(writer_pid);
+    end_tarn_writer(pool, writer_pid);
     ck_assert_int_eq(tarn_detach(pool), 0);
 }
 END_TEST

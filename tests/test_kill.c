@@ -74,8 +74,8 @@ static void end_load(void)
     }
     assert_file_holds_all(load, pool);
     ck_assert_int_eq(tarn_check_pool(pool, report_violation, NULL), 0);
-    terminate_process(standby_pid);
-    terminate_process(writer_pid);
+    end_tarn_writer(pool, standby_pid);
+    end_tarn_writer(pool, writer_pid);
     ck_assert_int_eq(tarn_detach(pool), 0);
 }
 
@@ -441,7 +441,7 @@ END_TEST
 
 START_TEST(killed_writers_and_standbys)
 {
-    struct tarn_session *own = open_session(pool);
+    struct tarn_session *own = open_patient_session(pool);
 
     for (unsigned kills = 0; kills < 60; kills++) {
         bool standby = kills % 3 == 2;

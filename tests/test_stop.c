@@ -37,7 +37,7 @@ static void begin_stop(void)
     stopped = share_memory(sizeof *stopped);
     stopped->load = load;
     pool = make_load(load, FRAME_COUNT, 8, &writer_pid);
-    session = open_session(pool);
+    session = open_patient_session(pool);
     ck_assert_int_eq(tarn_session_open(pool, &options, &hasty), 0);
 }
 
@@ -45,7 +45,7 @@ static void end_stop(void)
 {
     assert_no_errors(load);
     ck_assert_int_eq(tarn_check_pool(pool, report_violation, NULL), 0);
-    terminate_process(writer_pid);
+    end_tarn_writer(pool, writer_pid);
     ck_assert_int_eq(tarn_detach(pool), 0);
 }
 
@@ -98,14 +98,14 @@ static void assert_not_reaped(void)
 static void assert_others_work(void)
 {
     struct worker worker = {.load = load, .pool = pool, .session = session, .random = 1};
-    struct tarn_session *other = open_session(pool);
+    struct tarn_session *other = open_patient_session(pool);
 
     for (unsigned group = 0; group < LOAD_GROUPS - 1; group++) {
-        ck_assert_int_eq(read_group(&worker, group), 0);
-        ck_assert_int_ge(write_group(&worker, group, true), 0);
+        assert_works(load, read_group(&worker, group));
+        assert_works(load, write_group(&worker, group, true));
     }
     for (unsigned page = 0; page < HELD; page++)
-        ck_assert_int_eq(copy_page(&worker, page), 0);
+        assert_works(load, copy_page(&worker, page));
     assert_ok(session, tarn_flush_page(session, load_id(load, 1)));
     assert_ok(session, tarn_flush_all(session));
     ck_assert_int_eq(tarn_session_close(other), 0);
@@ -128,10 +128,10 @@ static void *wait_for_held(void *argument)
 
 static void start_waiter(struct waiter *waiter, int (*want)(struct tarn_session *, int32_t))
 {
-    struct tarn_session_options patient = {.size = sizeof patient, .wait_ms = -1};
+    struct tarn_session_options endless = {.size = sizeof endless, .wait_ms = -1};
 
     waiter->want = want;
-    ck_assert_int_eq(tarn_session_open(pool, &patient, &waiter->work.session), 0);
+    ck_assert_int_eq(tarn_session_open(pool, &endless, &waiter->work.session), 0);
     ck_assert_int_eq(pthread_create(&waiter->work.thread, NULL, wait_for_held, waiter), 0);
 }
 
@@ -330,14 +330,14 @@ START_TEST(stopped_with_reads_ahead_in_flight)
     struct worker worker = {.load = load, .pool = pool, .session = hasty, .random = 1};
 
     stop_while(hold_prefetches, hold_prefetches);
-    ck_assert_int_eq(write_group(&worker, LOAD_GROUPS - 1, true), 0);
+    assert_works(load, write_group(&worker, LOAD_GROUPS - 1, true));
     for (unsigned i = 0; i < LOAD_GROUP_PAGES_MAX; i++)
-        ck_assert_int_eq(copy_page(&worker, HELD - i), 0);
+        assert_works(load, copy_page(&worker, HELD - i));
     assert_no_errors(load);
     assert_others_work();
     assert_not_reaped();
     assert_goes_on();
-    ck_assert_int_eq(read_group(&worker, LOAD_GROUPS - 1), 0);
+    assert_works(load, read_group(&worker, LOAD_GROUPS - 1));
 }
 END_TEST
 
@@ -462,9 +462,9 @@ START_TEST(stopped_writer)
 
     /* Hits, misses, evictions of clean pages, changes: nobody needs it for these. */
     for (unsigned group = 0; group < LOAD_GROUPS; group++)
-        ck_assert_int_eq(read_group(&worker, group), 0);
+        assert_works(load, read_group(&worker, group));
     for (unsigned group = 0; group < FRAME_COUNT / 4; group++)
-        ck_assert_int_eq(write_group(&worker, group, true), 0);
+        assert_works(load, write_group(&worker, group, true));
     assert_no_errors(load);
     assert_fails(hasty, -ETIMEDOUT, "", want_flush(hasty, 0));
     start_waiter(&waiter, want_flush);
@@ -473,7 +473,7 @@ START_TEST(stopped_writer)
     assert_not_reaped();
     continue_process(writer_pid);
     assert_ok(waiter.work.session, end_work(&waiter.work));
-    terminate_process(standby_pid);
+    end_tarn_writer(pool, standby_pid);
 }
 END_TEST
 
@@ -491,7 +491,7 @@ START_TEST(stopped_standby)
     wait_until(writer_process(pool) == second_pid);
     assert_others_work();
     continue_process(stopped->pid);
-    terminate_process(second_pid);
+    end_tarn_writer(pool, second_pid);
     wait_until(writer_process(pool) == stopped->pid);
     assert_others_work();
     writer_pid = stopped->pid;

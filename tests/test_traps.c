@@ -33,7 +33,7 @@ static void begin_traps(void)
     stage = share_memory(sizeof *stage);
     snprintf(stage->name, sizeof stage->name, "%s", test_pool_name());
     pool = init_pool(stage->name, test_path("pool"), FRAMES, 8);
-    session = open_session(pool);
+    session = open_patient_session(pool);
     writer_pid = start_tarn_writer(stage->name);
     wait_until(writer_process(pool) == writer_pid);
     stage->file = file = make_file(session, "data", PAGES);
@@ -46,14 +46,14 @@ static void end_traps(void)
         tarn_reap_all(pool, NULL);
     ck_assert_int_eq(tarn_check_pool(pool, report_violation, NULL), 0);
     if (writer_pid != 0)
-        terminate_process(writer_pid);
+        end_tarn_writer(pool, writer_pid);
     ck_assert_int_eq(tarn_detach(pool), 0);
 }
 
 /* Whoever is dead then has to be reaped by those who want what it holds. */
 static void end_writer(void)
 {
-    terminate_process(writer_pid);
+    end_tarn_writer(pool, writer_pid);
     writer_pid = 0;
 }
 
@@ -62,7 +62,7 @@ static void be_holder(void *argument)
     struct stage *on = argument;
 
     file = on->file;
-    int result = on->hold(open_session(attach_pool(on->name)));
+    int result = on->hold(open_patient_session(attach_pool(on->name)));
     on->ready = true;
     while (result >= 0 && !on->goes_on)
         sleep_ms(1);
@@ -206,7 +206,7 @@ END_TEST
 START_TEST(closing_drops_no_changed_page)
 {
     struct tarn_pool *other = attach_pool(stage->name);
-    struct tarn_session *own = open_session(other);
+    struct tarn_session *own = open_patient_session(other);
 
     fill_page(own, page(1), 'a');
     ck_assert_int_eq(tarn_session_close(own), 0);
@@ -350,7 +350,7 @@ END_TEST
 static void take_turns(void *argument)
 {
     struct stage *on = argument;
-    struct tarn_session *own = open_session(attach_pool(on->name));
+    struct tarn_session *own = open_patient_session(attach_pool(on->name));
     struct tarn_locked_page locked;
 
     while (!on->ends) {
@@ -569,7 +569,7 @@ END_TEST
 START_TEST(pool_attached_twice_in_one_process)
 {
     struct tarn_pool *other = attach_pool(stage->name), *third = attach_pool(stage->name);
-    struct tarn_session *own = open_session(other);
+    struct tarn_session *own = open_patient_session(other);
     struct tarn_writable_page writable;
 
     assert_ok(session, tarn_mtr_begin(session, 1));
@@ -595,7 +595,7 @@ static void *leave_session_open(void *argument)
 {
     struct work *work = argument;
 
-    work->session = open_session(pool);
+    work->session = open_patient_session(pool);
     work->result = hold_exclusive(work->session);
     return NULL;
 }
@@ -627,7 +627,7 @@ static void *wait_for_latch(void *argument)
 
 START_TEST(thread_cancelled_in_a_wait_leaves_nothing_behind)
 {
-    struct tarn_session *other = open_session(pool);
+    struct tarn_session *other = open_patient_session(pool);
     struct tarn_locked_page locked;
     struct work work;
     void *result;
@@ -720,7 +720,7 @@ START_TEST(two_reapers_and_a_newcomer_at_once)
         fill_page(session, page(i), 'a');
     end_writer();
     for (unsigned i = 0; i < 6; i++) /* one slot is left */
-        others[i] = open_session(pool);
+        others[i] = open_patient_session(pool);
     for (unsigned round = 0; round < 50; round++) {
         struct tarn_session *newcomer;
         pid_t dead = start_holder(hold_wide), reapers[2];
@@ -731,7 +731,7 @@ START_TEST(two_reapers_and_a_newcomer_at_once)
         wait_until(stage->count == 2);
         kill_process(dead);
         stage->goes_on = true;
-        newcomer = open_session(pool);
+        newcomer = open_patient_session(pool);
         fill_page(newcomer, page(WIDE), 'n');
         wait_until(stage->inside == 2);
         fill_page(newcomer, page(WIDE), 'm');
@@ -764,7 +764,7 @@ START_TEST(segment_unlinked_while_in_use)
     fill_page(session, page(1), 'a');
     assert_ok(session, tarn_flush_all(session));
     ck_assert(disk_has(file_path("data"), 1, 'a'));
-    ck_assert_int_eq(tarn_session_close(open_session(pool)), 0);
+    ck_assert_int_eq(tarn_session_close(open_patient_session(pool)), 0);
     assert_fails_with(message, -ENOENT, "", tarn_attach(stage->name, NULL, &none, &message));
 }
 END_TEST
@@ -776,7 +776,7 @@ START_TEST(segment_replaced_while_in_use)
 
     ck_assert_int_eq(unlink(segment_path()), 0);
     other = init_pool(stage->name, test_path("other"), FRAMES, 8);
-    own = open_session(other);
+    own = open_patient_session(other);
     fill_page(session, page(1), 'a');
     ck_assert_int_eq(tarn_flush_all(session), 0);
     ck_assert(disk_has(file_path("data"), 1, 'a'));
