@@ -124,7 +124,7 @@ static bool make_room(struct tarn_session *session, uint32_t victim)
     if (victim < session->view.geometry.frame_count && tarn_frame_evict(session, victim))
         return true;
     tarn_wake_writer(session->pool);
-    return tarn_frames_evict(session, 64, session->view.geometry.frame_count) > 0;
+    return false;
 }
 
 int tarn_fetch_enter(struct tarn_session *session, struct tarn_page_id id, uint32_t frame,
@@ -137,12 +137,12 @@ int tarn_fetch_enter(struct tarn_session *session, struct tarn_page_id id, uint3
     uint64_t word = tarn_load_relaxed(&descriptor->frame_word);
     struct tarn_wait wait = {.session = NULL};
     int result;
-    for (;;) {
+    for (unsigned attempt = 0;; attempt++) {
         uint32_t victim;
         result = lock_home(session, bucket, wait_ms);
         if (result < 0)
             break;
-        uint32_t found = tarn_table_insert(view, id.value, frame, word, &victim);
+        uint32_t found = tarn_table_insert(view, id.value, frame, word, attempt, &victim);
         unlock_home(session, bucket);
         if (found == TARN_NO_FRAME) {
             result = check_page(session, id);

@@ -112,8 +112,8 @@ static unsigned consider(struct tarn_session *session, uint32_t frame, struct ba
         bitmap_set(&session->view, frame);
         return 1;
     }
-    if (frame_word_state(seen) == FRAME_CLAIMED && (seen & FRAME_REVOCABLE) != 0 &&
-        frame_word_owner(seen) != session->slot)
+    /* Of this session too: it may need the frame more than what it read ahead. */
+    if (frame_word_state(seen) == FRAME_CLAIMED && (seen & FRAME_REVOCABLE) != 0)
         return tarn_frame_revoke(session, frame, seen);
     if (frame_word_state(seen) != FRAME_VALID)
         return 0;
@@ -369,10 +369,11 @@ int tarn_frame_discard(struct tarn_session *session, uint32_t frame, uint64_t pa
                        unsigned *ret_holder)
 {
     struct tarn_descriptor *descriptor = &session->view.descriptors[frame];
-    uint64_t seen = tarn_load_acquire(&descriptor->frame_word);
-    unsigned state = frame_word_state(seen);
-    if (tarn_load_relaxed(&descriptor->page_id) != page_id || state == FRAME_FREE)
+    uint64_t seen;
+    /* A frame that has become a shadow still says whose it was: the table knows. */
+    if (tarn_table_find(&session->view, page_id, &seen) != frame)
         return 0;
+    unsigned state = frame_word_state(seen);
     *ret_holder = frame_word_owner(seen);
     if (state == FRAME_CLAIMED && (seen & FRAME_REVOCABLE) != 0)
         return tarn_frame_revoke(session, frame, seen) ? 0 : -EBUSY;

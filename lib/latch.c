@@ -262,6 +262,11 @@ static TARN_SLOW int begin_slowly(struct tarn_session *session, struct tarn_page
                                "this mini-transaction holds page %" PRIu64 " of file %u already",
                                tarn_page_number(id), tarn_page_file(id));
         } else if (latch_word_owner(latch) != 0) {
+            /* The page may have moved to another frame, and have another holder there. */
+            if (wait.session != NULL && wait.object != frame) {
+                tarn_wait_end(&wait, LATENCY_SHARED);
+                wait.session = NULL;
+            }
             if (wait.session == NULL)
                 tarn_wait_begin(&wait, session, WAIT_SHARED, frame, session->wait_ms);
             result = wait_for_exclusive(&wait, &session->view.descriptors[frame], latch);

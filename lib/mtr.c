@@ -34,9 +34,9 @@ static uint32_t range_bytes(uint32_t range)
 /* Puts the old bytes of the ranges over `image`, newest first, so that where ranges overlap the
  * oldest bytes stay. Bytes of the segment are checked: nothing outside page or shadow is touched.
  */
-static void overlay_ranges(const struct ranges *ranges, uint32_t page_bytes, uint8_t *image)
+static void overlay_ranges(const struct ranges *ranges, uint64_t count, uint32_t page_bytes,
+                           uint8_t *image)
 {
-    uint64_t count = tarn_load_acquire(&ranges->count); /* pairs: "ranges" */
     uint32_t begins[RANGES_MAX];
     uint32_t at = 0;
     if (count > RANGES_MAX)
@@ -54,6 +54,12 @@ static void overlay_ranges(const struct ranges *ranges, uint32_t page_bytes, uin
     }
 }
 
+static uint64_t count_ranges(const uint8_t *shadow)
+{
+    const struct ranges *ranges = (const struct ranges *)(const void *)shadow;
+    return tarn_load_acquire(&ranges->count); /* pairs: "ranges" */
+}
+
 void tarn_shadow_restore(const struct tarn_view *view, uint64_t entry)
 {
     uint32_t frame = mtr_entry_frame_plus_one(entry) - 1;
@@ -63,7 +69,8 @@ void tarn_shadow_restore(const struct tarn_view *view, uint64_t entry)
     uint8_t *page = tarn_view_frame(view, frame);
     const uint8_t *old = tarn_view_frame(view, shadow);
     if (entry & MTR_ENTRY_RANGES)
-        overlay_ranges((const struct ranges *)old, view->geometry.page_bytes, page);
+        overlay_ranges((const struct ranges *)old, count_ranges(old), view->geometry.page_bytes,
+                       page);
     else
         memcpy(page, old, view->geometry.page_bytes);
 }
@@ -80,11 +87,13 @@ __attribute__((no_sanitize("thread"))) void tarn_shadow_image(const struct tarn_
     bool ranges = (entry & MTR_ENTRY_RANGES) != 0;
     tarn_racy_copy(ret_image, tarn_view_frame(view, named && !ranges ? shadow : frame), page_bytes);
     if (named && ranges) {
-        /* A private copy first: the owner goes on while this looks. */
+        /* The page first, then the count, then what it counts: a range that is declared later has
+         * no bytes in the copy of the page. A private copy, since the owner goes on meanwhile. */
         uint8_t copy[TARN_PAGE_BYTES_MAX] __attribute__((aligned(8)));
-        tarn_fence_load_load(); /* the page first: a range that comes meanwhile covers more */
+        tarn_fence_load_load();
+        uint64_t count = count_ranges(tarn_view_frame(view, shadow));
         tarn_racy_copy(copy, tarn_view_frame(view, shadow), page_bytes);
-        overlay_ranges((const struct ranges *)(const void *)copy, page_bytes, ret_image);
+        overlay_ranges((const struct ranges *)(const void *)copy, count, page_bytes, ret_image);
     }
 }
 
@@ -413,7 +422,8 @@ static int ranges_to_whole(struct tarn_session *session, struct tarn_mtr_page *p
     uint8_t *image = tarn_view_frame(view, spare.frame);
     uint32_t old = page->shadow_plus_one - 1;
     memcpy(image, tarn_view_frame(view, frame), view->geometry.page_bytes);
-    overlay_ranges((const struct ranges *)tarn_view_frame(view, old), view->geometry.page_bytes,
+    const uint8_t *ranges = tarn_view_frame(view, old);
+    overlay_ranges((const struct ranges *)ranges, count_ranges(ranges), view->geometry.page_bytes,
                    image);
     tarn_store_release(entry_of_page(session, page), mtr_entry_of(frame, spare.frame + 1, false));
     page->shadow_plus_one = spare.frame + 1;

@@ -73,13 +73,12 @@ static void install_fork_handlers(void)
     pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
+/* Takes: open_pools_mutex, held since before the first descriptor was opened, so that no child gets
+ * one that is not in the list yet. */
 static void list_add(struct tarn_pool *pool)
 {
-    pthread_once(&fork_handlers_once, install_fork_handlers);
-    pthread_mutex_lock(&open_pools_mutex);
     pool->next = open_pools;
     open_pools = pool;
-    pthread_mutex_unlock(&open_pools_mutex);
 }
 
 static bool list_remove(struct tarn_pool *pool)
@@ -251,7 +250,6 @@ static int map_segment(struct tarn_pool *pool, const struct tarn_superblock *sup
     if (bytes >= HUGE_PAGES_FROM)
         madvise(base, bytes, MADV_HUGEPAGE);
     tarn_view_set(&pool->view, base, &superblock->geometry);
-    populate(&pool->view);
     return 0;
 }
 
@@ -295,8 +293,8 @@ static void free_pool(struct tarn_pool *pool)
     free(pool);
 }
 
-int tarn_pool_open(const char *segment_path, const char *name, int lock_fd,
-                   struct tarn_pool **ret_pool, struct tarn_message *message)
+static int open_pool(const char *segment_path, const char *name, int lock_fd,
+                     struct tarn_pool **ret_pool, struct tarn_message *message)
 {
     int map_fd = -1;
     struct tarn_superblock superblock;
@@ -344,6 +342,24 @@ int tarn_pool_open(const char *segment_path, const char *name, int lock_fd,
         return result;
     }
     list_add(pool);
+    *ret_pool = pool;
+    return 0;
+}
+
+int tarn_pool_open(const char *segment_path, const char *name, int lock_fd,
+                   struct tarn_pool **ret_pool, struct tarn_message *message)
+{
+    struct tarn_pool *pool;
+    int cancel_state;
+    pthread_once(&fork_handlers_once, install_fork_handlers);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+    pthread_mutex_lock(&open_pools_mutex);
+    int result = open_pool(segment_path, name, lock_fd, &pool, message);
+    pthread_mutex_unlock(&open_pools_mutex);
+    pthread_setcancelstate(cancel_state, NULL);
+    if (result < 0)
+        return result;
+    populate(&pool->view);
     *ret_pool = pool;
     return 0;
 }

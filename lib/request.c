@@ -74,9 +74,9 @@ int tarn_ask(struct tarn_session *session, unsigned kind, uint32_t file, uint64_
     tarn_store_release(&request->word, asked); /* pairs: "request" */
     tarn_wake_writer(session->pool);
 
-    result =
-        wait_for_answer(session, &request->word, asked,
-                        holder_wait_ms > 0 ? session->wait_ms + holder_wait_ms : session->wait_ms);
+    result = wait_for_answer(
+        session, &request->word, asked,
+        session->wait_ms < 0 || holder_wait_ms < 0 ? -1 : session->wait_ms + holder_wait_ms);
     if (result < 0 && withdraw(request, asked))
         return result;
     uint64_t answered = tarn_load_acquire(&request->word); /* pairs: "answer" */
@@ -138,8 +138,9 @@ int tarn_flush_pages(struct tarn_session *session, const struct tarn_page_id *id
     /* Nobody reads them: the newest request is answered or taken back. */
     for (unsigned i = 0; i < count; i++)
         tarn_store_relaxed(&request->page_id[i], ids[i].value);
-    snprintf(what, sizeof what, count == 1 ? "page %" PRIu64 " of file %u"
-                                           : "page %" PRIu64 " of file %u, and %u more",
+    snprintf(what, sizeof what,
+             count == 1 ? "page %" PRIu64 " of file %u"
+                        : "page %" PRIu64 " of file %u, and %u more",
              tarn_page_number(ids[0]), tarn_page_file(ids[0]), count - 1);
     return flush(session, ASK_FLUSH_PAGES, 0, count, what);
 }

@@ -156,9 +156,9 @@ static uint64_t follow(struct walk *walk, unsigned slot)
 static void describe(const struct tarn_wait *wait, char *ret_text, size_t bytes)
 {
     static const char *const words[WAIT_COUNT] = {
-        [WAIT_LOAD] = "the read of",    [WAIT_SHARED] = "a latch on",
+        [WAIT_LOAD] = "the read of",     [WAIT_SHARED] = "a latch on",
         [WAIT_EXCLUSIVE] = "a latch on", [WAIT_DRAIN] = "the readers of",
-        [WAIT_FRAME] = "a free frame",  [WAIT_HOME] = "a bucket of the page table",
+        [WAIT_FRAME] = "a free frame",   [WAIT_HOME] = "a bucket of the page table",
         [WAIT_WRITER] = "the writer",
     };
     switch (wait->what) {

@@ -247,12 +247,12 @@ struct tarn_histogram { /* SHARED, session owner; counts wrap at 2^32 */
 enum {
     ASK_NONE = 0,
     ASK_FLUSH_PAGES = 1, /* number: how many page ids stand where others have a path */
-    ASK_FLUSH_FILE = 2, /* file */
+    ASK_FLUSH_FILE = 2,  /* file */
     ASK_FLUSH_ALL = 3,
     ASK_FILE_OPEN = 4,   /* flags, path; answer: file */
     ASK_FILE_EXTEND = 5, /* file, number: new page count */
     ASK_FILE_TRUNCATE = 6,
-    ASK_FILE_DROP = 7,   /* file, flags */
+    ASK_FILE_DROP = 7, /* file, flags */
 };
 
 struct tarn_request { /* SHARED, session owner, but for what the writer answers */

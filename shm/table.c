@@ -65,7 +65,7 @@ static tarn_word *place_in(const struct tarn_view *view, uint32_t bucket, uint32
 }
 
 uint32_t tarn_table_insert(const struct tarn_view *view, uint64_t page_id, uint32_t frame,
-                           uint64_t frame_word, uint32_t *ret_victim)
+                           uint64_t frame_word, uint32_t attempt, uint32_t *ret_victim)
 {
     struct tarn_home home = tarn_home_of(view, page_id);
     uint64_t found_word;
@@ -89,8 +89,10 @@ uint32_t tarn_table_insert(const struct tarn_view *view, uint64_t page_id, uint3
                 return TARN_NO_FRAME;
         }
     }
-    uint32_t victim_bucket = bucket_after(view, home.bucket, (uint32_t)(page_id >> 3) & 7);
-    uint64_t victim = tarn_load_acquire(&view->buckets[victim_bucket].entry[home.place]);
+    uint32_t choice = attempt % (TARN_PROBE_BUCKETS * TARN_BUCKET_WORDS);
+    uint32_t victim_bucket = bucket_after(view, home.bucket, choice / TARN_BUCKET_WORDS);
+    uint64_t victim =
+        tarn_load_acquire(&view->buckets[victim_bucket].entry[choice % TARN_BUCKET_WORDS]);
     *ret_victim = entry_frame_plus_one(victim) - 1;
     return TARN_TABLE_FULL;
 }

@@ -85,7 +85,7 @@ bool tarn_entry_live(const struct tarn_view *view, uint64_t entry);
  * then one of their frames. */
 #define TARN_TABLE_FULL (UINT32_MAX - 1)
 uint32_t tarn_table_insert(const struct tarn_view *view, uint64_t page_id, uint32_t frame,
-                           uint64_t frame_word, uint32_t *ret_victim);
+                           uint64_t frame_word, uint32_t attempt, uint32_t *ret_victim);
 
 /* Clears the `more` bit of a home bucket if no live page of this home stands beyond it. The home
  * lock is held. */

@@ -62,7 +62,8 @@ static void enter_page(unsigned slot, uint32_t frame, uint64_t page_id)
     set_frame_word(frame, slot, FRAME_CLAIMED);
     tarn_store_relaxed(&descriptor(frame)->page_id, page_id);
     ck_assert_uint_eq(tarn_table_insert(&view, page_id, frame,
-                                        tarn_load_relaxed(&descriptor(frame)->frame_word), &victim),
+                                        tarn_load_relaxed(&descriptor(frame)->frame_word), 0,
+                                        &victim),
                       TARN_NO_FRAME);
 }
 

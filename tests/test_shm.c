@@ -139,7 +139,7 @@ static uint32_t enter(uint32_t frame, uint64_t page_id)
     uint32_t victim;
     tarn_store_relaxed(&descriptor->frame_word, word);
     tarn_store_relaxed(&descriptor->page_id, page_id);
-    uint32_t found = tarn_table_insert(&view, page_id, frame, word, &victim);
+    uint32_t found = tarn_table_insert(&view, page_id, frame, word, 0, &victim);
     tarn_store_relaxed(&descriptor->frame_word,
                        found == TARN_NO_FRAME ? frame_word_valid(word) : frame_word_freed(word));
     return found;
@@ -220,10 +220,11 @@ START_TEST(full_probe_range_names_a_victim_inside_it)
         ck_assert_uint_eq(enter(i, pages[i]), TARN_NO_FRAME);
     uint64_t word = frame_word_claimed(0, 1);
     tarn_store_relaxed(&view.descriptors[500].frame_word, word);
-    ck_assert_uint_eq(tarn_table_insert(&view, pages[RANGE], 500, word, &victim), TARN_TABLE_FULL);
+    ck_assert_uint_eq(tarn_table_insert(&view, pages[RANGE], 500, word, 0, &victim),
+                      TARN_TABLE_FULL);
     ck_assert_uint_lt(victim, RANGE);
     evict(victim);
-    ck_assert_uint_eq(tarn_table_insert(&view, pages[RANGE], 500, word, &victim), TARN_NO_FRAME);
+    ck_assert_uint_eq(tarn_table_insert(&view, pages[RANGE], 500, word, 0, &victim), TARN_NO_FRAME);
     free_view();
 }
 END_TEST

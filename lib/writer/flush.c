@@ -175,6 +175,16 @@ static bool goes_on(const struct tarn_writer *writer, const struct chunk *chunk,
            !writer->frames[chunk->page[0].frame].alone;
 }
 
+/* Somebody waits for this page, so it is looked at again. The cleaner takes another one: what is
+ * held or changed all the time must not keep it from the rest. */
+static void requeue(struct tarn_writer *writer, struct flush_entry *entry)
+{
+    if (entry->batch->background)
+        tarn_writer_entry_done(writer, entry);
+    else
+        tarn_writer_entry_queue(entry);
+}
+
 enum step {
     STEP_STAGE, /* copy it now */
     STEP_LATER, /* an older image is in flight, or the file's end is not decided */
@@ -215,8 +225,8 @@ static bool stage_entry(struct tarn_writer *writer, struct flush_entry *entry, s
         chunk->page_count++;
         return true;
     case STAGE_BUSY:
-        writer->busy_pages = true;
-        tarn_writer_entry_queue(entry);
+        requeue(writer, entry);
+        writer->busy_pages |= entry->queued;
         return false;
     case STAGE_CLEAN:
     case STAGE_GONE:
@@ -258,7 +268,7 @@ static void write_batch(struct tarn_writer *writer, struct flush_batch *batch)
             give_chunk(writer, chunk);
             chunk = NULL;
         } else if (step == STEP_LATER) {
-            tarn_writer_entry_queue(entry);
+            requeue(writer, entry);
         }
     }
     end_chunk(writer, chunk);

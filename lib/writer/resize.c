@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/writer/state.h"
@@ -28,10 +29,18 @@ static void end_op(struct tarn_writer *writer, uint32_t id, int result)
     writer->look = true; /* for requests that waited for this one */
 }
 
-/* Who stands in the way, and at which page. */
+/* The request has been withdrawn, or its session is gone. */
+static bool is_withdrawn(const struct tarn_writer *writer, const struct file_op *op)
+{
+    return op->slot == 0 ||
+           tarn_load_acquire(&tarn_view_slot(writer->view, op->slot)->request.word) != op->asked;
+}
+
+/* Who stands in the way, and at which page. What is asked in the slot next is answered by this
+ * writer too, which writes over this then. */
 static void answer_holder(struct tarn_writer *writer, const struct file_op *op, unsigned holder)
 {
-    if (op->slot == 0)
+    if (is_withdrawn(writer, op))
         return;
     struct tarn_request *request = &tarn_view_slot(writer->view, op->slot)->request;
     tarn_store_relaxed(&request->answer_slot, holder);
@@ -97,7 +106,9 @@ static void begin_cut(struct tarn_writer *writer, uint32_t id, enum file_op_stat
     int result = collect_frames(writer, id, op);
     op->state = state;
     if (result < 0) {
-        take_end_back(writer, id, op);
+        /* Past the point of no return the next takeover goes on with it. */
+        if (state == OP_HOLDERS)
+            take_end_back(writer, id, op);
         end_op(writer, id, result);
     }
 }
@@ -159,6 +170,19 @@ static unsigned discard_frames(struct tarn_writer *writer, struct file_op *op)
     return holder;
 }
 
+/* Only the very file: after a death in between, the name may be another's by now. */
+static void unlink_own(struct tarn_writer *writer, const struct tarn_file_record *record,
+                       const char *name)
+{
+    struct stat status;
+    uint64_t device, inode;
+    if (fstatat(writer->pool->directory_fd, name, &status, AT_SYMLINK_NOFOLLOW) != 0)
+        return;
+    tarn_file_identity(&status, &device, &inode);
+    if (device == record->device && inode == record->inode)
+        unlinkat(writer->pool->directory_fd, name, 0);
+}
+
 /* The file first, if it goes too: a writer that dies in between leaves a file in the table that is
  * marked as dropped, and the next one goes on; the other way round the file would stay. */
 static int finish_drop(struct tarn_writer *writer, uint32_t id)
@@ -168,7 +192,7 @@ static int finish_drop(struct tarn_writer *writer, uint32_t id)
     char name[TARN_PATH_BYTES];
     tarn_record_file_name(&record, name);
     if (file->op.unlink || record.kind == FILE_TEMPORARY)
-        unlinkat(writer->pool->directory_fd, name, 0);
+        unlink_own(writer, &record, name);
     writer->records[id] = (struct tarn_file_record){0};
     int result = tarn_writer_table_write(writer);
     if (result < 0) {
@@ -236,13 +260,6 @@ static void finish_cut(struct tarn_writer *writer, uint32_t id)
         end_op(writer, id, result);
     else
         begin_op_sync(writer, id);
-}
-
-/* The request has been withdrawn, or its session is gone. */
-static bool is_withdrawn(const struct tarn_writer *writer, const struct file_op *op)
-{
-    return op->slot == 0 ||
-           tarn_load_acquire(&tarn_view_slot(writer->view, op->slot)->request.word) != op->asked;
 }
 
 static void work_on(struct tarn_writer *writer, uint32_t id)
@@ -395,32 +412,31 @@ static int file_result(struct tarn_writer *writer, uint64_t id, unsigned kind)
     return file->fd < 0 && kind != ASK_FILE_DROP ? file->error : 1;
 }
 
-void tarn_writer_file_request(struct tarn_writer *writer, unsigned slot, uint64_t asked)
+void tarn_writer_file_request(struct tarn_writer *writer, unsigned slot, uint64_t asked,
+                              const struct request_words *words)
 {
-    const struct tarn_request *request = &tarn_view_slot(writer->view, slot)->request;
-    unsigned kind = (unsigned)tarn_load_relaxed(&request->kind);
-    if (kind == ASK_FILE_OPEN) {
+    unsigned kind = (unsigned)words->kind;
+    if (words->kind == ASK_FILE_OPEN) {
         tarn_writer_file_open(writer, slot, asked);
         return;
     }
-    uint64_t id = tarn_load_relaxed(&request->file);
-    uint64_t number = tarn_load_relaxed(&request->number);
-    int64_t wait_ms = (int64_t)tarn_load_relaxed(&request->wait_ms);
-    int result =
-        kind < ASK_FILE_EXTEND || kind > ASK_FILE_DROP ? -EINVAL : file_result(writer, id, kind);
+    uint64_t id = words->file, number = words->number;
+    int result = words->kind < ASK_FILE_EXTEND || words->kind > ASK_FILE_DROP
+                     ? -EINVAL
+                     : file_result(writer, id, kind);
     if (result <= 0) {
         tarn_writer_answer(writer, slot, asked, result);
         return;
     }
     struct file_op *op = &writer->files[id].op;
     uint64_t deadline_ns =
-        wait_ms < 0 ? UINT64_MAX : writer->now_ns + (uint64_t)wait_ms * NS_PER_MS;
+        words->wait_ms < 0 ? UINT64_MAX : writer->now_ns + (uint64_t)words->wait_ms * NS_PER_MS;
     if (op->state == OP_DISCARD && op->slot == 0 && op->kind == kind &&
         (kind == ASK_FILE_DROP || op->count == number)) {
         /* What a dead writer had begun for this very request. */
         op->slot = slot;
         op->asked = asked;
-        op->unlink = tarn_load_relaxed(&request->flags) != 0;
+        op->unlink = words->flags != 0;
         op->deadline_ns = deadline_ns;
         return;
     }
@@ -434,7 +450,7 @@ void tarn_writer_file_request(struct tarn_writer *writer, unsigned slot, uint64_
         .slot = slot,
         .asked = asked,
         .kind = kind,
-        .unlink = tarn_load_relaxed(&request->flags) != 0,
+        .unlink = words->flags != 0,
         .count = kind == ASK_FILE_DROP ? 0 : number,
         .count_before = tarn_load_relaxed(&file_entry(writer, (uint32_t)id)->page_count),
         .deadline_ns = deadline_ns,

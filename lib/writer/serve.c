@@ -78,6 +78,7 @@ static void take_pages(struct tarn_writer *writer, unsigned slot, uint64_t asked
         if (!file_exists(writer, page_id_file(page_ids[i])))
             result = -ENXIO;
     }
+    tarn_fence_load_load();
     if (tarn_load_acquire(&request->word) != asked)
         writer->served[slot] = 0; /* taken back meanwhile */
     else if (result < 0)
@@ -92,9 +93,14 @@ static bool take_request(struct tarn_writer *writer, unsigned slot, uint64_t ask
                          struct flush_request *ret_request)
 {
     const struct tarn_request *request = &tarn_view_slot(writer->view, slot)->request;
-    uint64_t kind = tarn_load_relaxed(&request->kind);
-    uint64_t file = tarn_load_relaxed(&request->file);
-    uint64_t number = tarn_load_relaxed(&request->number);
+    struct request_words words = {
+        .kind = tarn_load_relaxed(&request->kind),
+        .file = tarn_load_relaxed(&request->file),
+        .number = tarn_load_relaxed(&request->number),
+        .flags = tarn_load_relaxed(&request->flags),
+        .wait_ms = (int64_t)tarn_load_relaxed(&request->wait_ms),
+    };
+    tarn_fence_load_load();
     /* Taken back meanwhile: these may be the words of the next request. */
     if (tarn_load_acquire(&request->word) != asked)
         return false;
@@ -104,20 +110,20 @@ static bool take_request(struct tarn_writer *writer, unsigned slot, uint64_t ask
     }
     writer->served[slot] = asked;
     *ret_request = (struct flush_request){.asked = asked, .slot = slot};
-    switch (kind) {
+    switch (words.kind) {
     case ASK_FLUSH_ALL:
         return true;
     case ASK_FLUSH_FILE:
-        ret_request->file = (uint32_t)file;
-        if (file_exists(writer, file))
+        ret_request->file = (uint32_t)words.file;
+        if (file_exists(writer, words.file))
             return true;
         tarn_writer_answer(writer, slot, asked, -ENXIO);
         return false;
     case ASK_FLUSH_PAGES:
-        take_pages(writer, slot, asked, number);
+        take_pages(writer, slot, asked, words.number);
         return false;
     default:
-        tarn_writer_file_request(writer, slot, asked);
+        tarn_writer_file_request(writer, slot, asked, &words);
         return false;
     }
 }

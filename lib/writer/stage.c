@@ -5,6 +5,10 @@
 /* Looks at a page again before it is left for later: a change takes less than a microsecond. */
 #define COPY_TRIES 3
 
+/* After so long without a whole copy it takes a latch, and waits so long for that. */
+#define LATCH_AFTER_NS ((uint64_t)NS_PER_MS)
+#define LATCH_WAIT_MS  2
+
 /* The entry of a frame in the mini-transaction of the session that has it exclusively. */
 static bool find_mtr_entry(const struct tarn_slot *slot, uint64_t mtr, uint32_t frame,
                            const tarn_word **ret_place, uint64_t *ret_entry)
@@ -90,11 +94,39 @@ static enum stage try_copy(struct tarn_writer *writer, uint32_t frame, uint64_t 
     return STAGE_DONE;
 }
 
+/* A page that is changed so often that no copy of it stays whole: under a shared latch, which those
+ * who change it wait for as long as the copy takes. */
+static enum stage copy_latched(struct tarn_writer *writer, uint32_t frame, uint64_t generation,
+                               uint8_t *ret_image, struct staged_page *ret_page)
+{
+    struct tarn_session *session = writer->session;
+    uint64_t page_id = tarn_load_relaxed(&writer->view->descriptors[frame].page_id);
+    struct tarn_pin pin;
+    enum stage stage = STAGE_BUSY;
+    uint64_t word;
+    if (tarn_table_find(writer->view, page_id, &word) != frame ||
+        frame_word_generation(word) != generation || frame_word_state(word) == FRAME_CLAIMED)
+        return STAGE_BUSY;
+    int32_t wait_ms = session->wait_ms;
+    session->wait_ms = LATCH_WAIT_MS;
+    if (tarn_pin(session, (struct tarn_page_id){page_id}, TARN_HINT_ONCE, &pin) == 0) {
+        if (tarn_latch_shared(session, pin, LATCH_WAIT_MS) == 0) {
+            stage = try_copy(writer, frame, generation, ret_image, ret_page);
+            tarn_unlatch_shared(session, pin);
+        }
+        tarn_unpin(session, pin);
+    }
+    session->wait_ms = wait_ms;
+    return stage;
+}
+
 enum stage tarn_writer_stage(struct tarn_writer *writer, uint32_t frame, uint64_t generation,
                              uint8_t *ret_image, struct staged_page *ret_page)
 {
     enum stage stage = STAGE_BUSY;
     for (unsigned i = 0; i < COPY_TRIES && stage == STAGE_BUSY; i++)
         stage = try_copy(writer, frame, generation, ret_image, ret_page);
+    if (stage == STAGE_BUSY && writer->busy_wait_ns >= LATCH_AFTER_NS)
+        stage = copy_latched(writer, frame, generation, ret_image, ret_page);
     return stage;
 }

@@ -36,6 +36,12 @@ struct flush_entry {
     bool queued;
 };
 
+/* What a request asks for: read once, before its word was found unchanged. */
+struct request_words {
+    uint64_t kind, file, number, flags;
+    int64_t wait_ms;
+};
+
 /* A flush that somebody waits for. */
 struct flush_request {
     uint64_t asked; /* the request word */
@@ -259,7 +265,8 @@ void tarn_writer_file_open(struct tarn_writer *writer, unsigned slot, uint64_t a
 /* What a dead writer has begun and nobody asks for any more is brought to its end. */
 void tarn_writer_files_resume(struct tarn_writer *writer);
 /* A request that is not a flush. */
-void tarn_writer_file_request(struct tarn_writer *writer, unsigned slot, uint64_t asked);
+void tarn_writer_file_request(struct tarn_writer *writer, unsigned slot, uint64_t asked,
+                              const struct request_words *words);
 /* Goes on with extensions, truncations, drops; true: some wait and are to be looked at soon. */
 bool tarn_writer_files_work(struct tarn_writer *writer);
 void tarn_writer_op_sync_completed(struct tarn_writer *writer, uint32_t file, int64_t result);
