@@ -35,6 +35,17 @@ static void lower_marks(struct tarn_session *session)
     tarn_hold_raise_marks(session, need - 1);
 }
 
+/* Makes the marks cover the next `count` empty holds. */
+static void cover_holds(struct tarn_session *session, unsigned count)
+{
+    uint64_t after = session->free_holds;
+    for (unsigned i = 1; i < count; i++)
+        after &= after - 1;
+    unsigned last = (unsigned)__builtin_ctzll(after);
+    if (last >= session->holds_marked)
+        tarn_hold_raise_marks(session, last);
+}
+
 int tarn_hold_none(struct tarn_session *session)
 {
     return tarn_fail(session, -EMFILE, "session %u has %u pins, the most it can have; unpin some",
@@ -512,39 +523,40 @@ int tarn_unpin(struct tarn_session *session, struct tarn_pin pin)
     return 0;
 }
 
-/* Stores all holds, then one barrier with the last, then looks at all frame words once more.
- * Pages that are not there are left for later. Returns how many are pinned. */
+/* Stores all holds, then one barrier, then looks at all frame words once more. Pages that are not
+ * there are left for later: their frame is TARN_NO_FRAME. Returns how many are pinned. */
 static unsigned pin_present(struct tarn_session *session, const struct tarn_page_id *ids,
-                            unsigned count, unsigned hints, struct tarn_pin *pins, uint64_t *words)
+                            unsigned count, unsigned hints, struct tarn_pin *pins)
 {
-    unsigned last = UINT32_MAX;
-    for (unsigned i = 0; i < count; i++) {
-        uint32_t frame = tarn_table_find(&session->view, ids[i].value, &words[i]);
-        pins[i].frame = frame;
-        if (frame == TARN_NO_FRAME || frame_word_state(words[i]) != FRAME_VALID) {
-            pins[i].frame = TARN_NO_FRAME;
-            continue;
-        }
-        tarn_half_store_relaxed(session->hold[pins[i].hold], hold_of(frame));
-        last = i;
-    }
-    if (last == UINT32_MAX)
-        return 0;
-    order_holds_before_frame_words(session->hold[pins[last].hold]);
+    uint64_t words[TARN_HOLDS_MAX];
     unsigned pinned = 0;
     for (unsigned i = 0; i < count; i++) {
+        unsigned hold = (unsigned)__builtin_ctzll(session->free_holds);
+        uint32_t frame = tarn_table_find(&session->view, ids[i].value, &words[i]);
+        if (__builtin_expect(frame == TARN_NO_FRAME || frame_word_state(words[i]) != FRAME_VALID,
+                             0))
+            frame = TARN_NO_FRAME;
+        else
+            tarn_half_store_relaxed(session->hold[hold], hold_of(frame));
+        session->free_holds &= session->free_holds - 1;
+        pins[i].frame = frame;
+        pins[i].hold = hold;
+    }
+    order_holds_before_frame_words(session->hold[pins[0].hold]);
+    for (unsigned i = 0; i < count; i++) {
         uint32_t frame = pins[i].frame;
-        if (frame == TARN_NO_FRAME)
+        if (__builtin_expect(frame == TARN_NO_FRAME, 0))
             continue;
         struct tarn_descriptor *descriptor = &session->view.descriptors[frame];
-        if (tarn_load_acquire(&descriptor->frame_word) != words[i]) {
+        if (__builtin_expect(tarn_load_acquire(&descriptor->frame_word) != words[i], 0)) {
             tarn_half_store_release(session->hold[pins[i].hold], 0);
             pins[i].frame = TARN_NO_FRAME;
             continue;
         }
         tarn_touch(descriptor, hints);
-        tarn_count(tarn_hits_of(session, ids[i]), 1);
+        session->pinned[pins[i].hold] = hold_of(frame);
         pins[i].data = tarn_view_frame(&session->view, frame);
+        tarn_count(tarn_hits_of(session, ids[i]), 1);
         pinned++;
     }
     return pinned;
@@ -572,48 +584,56 @@ static int pin_missing(struct tarn_session *session, const struct tarn_page_id *
             pins[i].frame = TARN_NO_FRAME;
             return result;
         }
+        session->pinned[pins[i].hold] = hold_of(pins[i].frame);
         pins[i].data = tarn_view_frame(&session->view, pins[i].frame);
     }
     return 0;
 }
 
-int tarn_pin_many(struct tarn_session *session, const struct tarn_page_id *ids, unsigned count,
-                  unsigned hints, struct tarn_pin *ret_pins)
+static TARN_SLOW int refuse_many(struct tarn_session *session, unsigned count, unsigned free_count)
 {
     if (session->refusal != 0)
         return tarn_session_refuse(session);
     if (count < 1 || count > TARN_HOLDS_MAX)
         return tarn_fail(session, -EINVAL, "%u pages: pin_many takes 1 to %u", count,
                          TARN_HOLDS_MAX);
+    return tarn_fail(session, -EMFILE, "%u more pins: session %u has %u of %u already", count,
+                     session->slot, TARN_HOLDS_MAX - free_count, TARN_HOLDS_MAX);
+}
+
+int tarn_pin_many(struct tarn_session *session, const struct tarn_page_id *ids, unsigned count,
+                  unsigned hints, struct tarn_pin *ret_pins)
+{
     unsigned free_count = (unsigned)__builtin_popcountll(session->free_holds);
-    if (free_count < count)
-        return tarn_fail(session, -EMFILE, "%u more pins: session %u has %u of %u already", count,
-                         session->slot, TARN_HOLDS_MAX - free_count, TARN_HOLDS_MAX);
+    if (session->refusal != 0 || count < 1 || free_count < count)
+        return refuse_many(session, count, free_count);
     struct tarn_pin pins[TARN_HOLDS_MAX];
-    uint64_t words[TARN_HOLDS_MAX];
-    for (unsigned i = 0; i < count; i++)
-        pins[i].hold = (uint32_t)tarn_hold_take(session);
+    cover_holds(session, count);
     int result = 0;
-    if (pin_present(session, ids, count, hints, pins, words) < count)
+    if (pin_present(session, ids, count, hints, pins) < count)
         result = pin_missing(session, ids, count, hints, pins);
     if (result < 0) {
         for (unsigned i = 0; i < count; i++)
             tarn_hold_give(session, pins[i].hold);
         return result;
     }
-    for (unsigned i = 0; i < count; i++)
-        session->pinned[pins[i].hold] = hold_of(pins[i].frame);
     memcpy(ret_pins, pins, count * sizeof *pins);
     return 0;
 }
 
 int tarn_unpin_many(struct tarn_session *session, const struct tarn_pin *pins, unsigned count)
 {
+    if (session->refusal != 0)
+        return tarn_session_refuse(session);
     int result = 0;
     for (unsigned i = 0; i < count; i++) {
-        int one = tarn_unpin(session, pins[i]);
-        if (result == 0)
-            result = one;
+        struct tarn_pin pin = pins[i];
+        if (__builtin_expect(pin.hold < TARN_HOLDS_MAX && pin.frame <= TARN_FRAME_MAX &&
+                                 session->pinned[pin.hold] == hold_of(pin.frame),
+                             1))
+            tarn_hold_give(session, pin.hold);
+        else if (result == 0)
+            result = unpin_refused(session, pin);
     }
     return result;
 }
