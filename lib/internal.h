@@ -335,6 +335,9 @@ void tarn_frame_publish(struct tarn_session *session, uint32_t frame, unsigned c
 int tarn_latch_exclusive(struct tarn_session *session, uint32_t frame, uint64_t expected,
                          int64_t wait_ms);
 
+/* The latch is this session's: waits for those who share it. If that fails, gives it back. */
+int tarn_latch_drained(struct tarn_session *session, uint32_t frame, int64_t wait_ms);
+
 /* Owner -> nobody; a step of the version; wakes. Nothing happens if `owner` does not have it. */
 void tarn_latch_release(tarn_word *latch_word, unsigned owner);
 

@@ -188,12 +188,18 @@ int tarn_latch_exclusive(struct tarn_session *session, uint32_t frame, uint64_t 
     if (latch_word_owner(seen) != 0 || (expected != 0 && seen != expected) ||
         !order_latch_before_holds(&descriptor->latch_word, seen, session->slot))
         result = take_latch(session, frame, expected, wait_ms);
-    if (result == 0 && tarn_load_acquire(&descriptor->sticky_word) != 0) {
+    return result < 0 ? result : tarn_latch_drained(session, frame, wait_ms);
+}
+
+int tarn_latch_drained(struct tarn_session *session, uint32_t frame, int64_t wait_ms)
+{
+    struct tarn_descriptor *descriptor = &session->view.descriptors[frame];
+    int result = 0;
+    if (tarn_load_acquire(&descriptor->sticky_word) != 0)
         result = drain(session, frame, wait_ms);
-        if (result < 0)
-            tarn_latch_release(&descriptor->latch_word, session->slot);
-    }
-    if (result == 0)
+    if (result < 0)
+        tarn_latch_release(&descriptor->latch_word, session->slot);
+    else
         tarn_counter(session, COUNTER_LATCHES_EXCLUSIVE, 1);
     return result;
 }

@@ -283,6 +283,39 @@ static int check_own_share(struct tarn_session *session, struct tarn_page_id id,
                      tarn_page_number(id), tarn_page_file(id));
 }
 
+/* Pin and latch with one barrier, of a page that is cached and that nobody has. True: X is held,
+ * but for shared holders that may have to be drained. False: nothing is taken. A frame that is
+ * another page's by the time of the second look was latched for that moment, its bytes not used. */
+static TARN_INLINE bool take_at_once(struct tarn_session *session, struct tarn_mtr_page *page,
+                                     const struct tarn_optimistic *expected)
+{
+    uint64_t word;
+    uint32_t frame = tarn_table_find_at_home(&session->view, page->id.value, &word);
+    if (frame == TARN_NO_FRAME || frame_word_state(word) != FRAME_VALID ||
+        session->shared_holds != 0)
+        return false;
+    struct tarn_descriptor *descriptor = &session->view.descriptors[frame];
+    uint64_t latch = tarn_load_acquire(&descriptor->latch_word);
+    if (latch_word_owner(latch) != 0 ||
+        (expected != NULL && (expected->frame != frame || expected->version != latch)))
+        return false;
+    announce(session, page, frame);
+    tarn_half *hold = session->hold[page->hold];
+    bool latched =
+        order_hold_and_latch(hold, hold_of(frame), &descriptor->latch_word, latch, session->slot);
+    if (latched && tarn_load_acquire(&descriptor->frame_word) == word) {
+        tarn_touch(descriptor, TARN_HINT_NONE);
+        tarn_count(tarn_hits_of(session, page->id), 1);
+        return true;
+    }
+    if (latched)
+        tarn_latch_release(&descriptor->latch_word, session->slot);
+    tarn_store_release(entry_of_page(session, page), 0);
+    tarn_half_store_release(hold, 0);
+    page->frame_plus_one = 0;
+    return false;
+}
+
 /* Pins, announces, latches. `expected`: NULL, or the token that must still hold. */
 static int take(struct tarn_session *session, struct tarn_page_id id,
                 const struct tarn_optimistic *expected, int32_t wait_ms,
@@ -294,16 +327,24 @@ static int take(struct tarn_session *session, struct tarn_page_id id,
     int hold = tarn_hold_take(session);
     if (hold < 0)
         return note_error(session, hold);
-    int result = 0;
-    uint32_t frame = tarn_fetch_hit(session, id, TARN_HINT_NONE, (unsigned)hold);
-    if (__builtin_expect(frame == TARN_NO_FRAME, 0))
-        result = tarn_fetch(session, id, TARN_HINT_NONE, (unsigned)hold, &frame);
+    struct tarn_mtr_page *page = &session->mtr_page[place];
+    *page = (struct tarn_mtr_page){.id = id, .hold = (uint8_t)hold};
+    int result;
+    if (__builtin_expect(take_at_once(session, page, expected), 1)) {
+        result = tarn_latch_drained(session, page->frame_plus_one - 1, wait_ms);
+        if (result < 0) {
+            forget(session, page);
+            return note_error(session, result);
+        }
+        *ret_page = page;
+        return 0;
+    }
+    uint32_t frame;
+    result = tarn_fetch(session, id, TARN_HINT_NONE, (unsigned)hold, &frame);
     if (result < 0) {
         tarn_hold_give(session, (unsigned)hold);
         return note_error(session, result);
     }
-    struct tarn_mtr_page *page = &session->mtr_page[place];
-    *page = (struct tarn_mtr_page){.id = id, .hold = (uint8_t)hold};
     result = expected != NULL && expected->frame != frame ? -EAGAIN
                                                           : check_own_share(session, id, frame);
     announce(session, page, frame);

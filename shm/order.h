@@ -39,6 +39,16 @@ static inline bool order_latch_before_holds(tarn_word *latch_word, uint64_t seen
     return tarn_cas_full(latch_word, seen, latch_word_taken(seen, owner));
 }
 
+/* Both at once, with one barrier: an empty hold of mine names a frame and its latch is mine, then I
+ * read the frame word and scan the holds. Partners: order_evicting_before_holds(),
+ * order_shared_before_latch_word(). */
+static inline bool order_hold_and_latch(tarn_half *hold, uint32_t value, tarn_word *latch_word,
+                                        uint64_t seen, unsigned owner)
+{
+    tarn_half_store_release(hold, value);
+    return tarn_cas_full(latch_word, seen, latch_word_taken(seen, owner));
+}
+
 /* Order "sleep flag / requests": the writer says it sleeps, then looks for requests once more.
  * Partner: order_request_before_sleep(). */
 static inline void order_sleep_before_requests(struct tarn_control *control)
