@@ -133,10 +133,15 @@ static uint64_t follow(struct walk *walk, unsigned slot)
     case WAIT_LOAD:
         if (object < view->geometry.frame_count) {
             uint64_t word = tarn_load_acquire(&view->descriptors[object].frame_word);
-            return follow_owner(walk, frame_word_owner(word), identity | 1);
+            if (frame_word_state(word) == FRAME_CLAIMED)
+                return follow_owner(walk, frame_word_owner(word), identity | 1);
         }
         return 0;
     case WAIT_SHARED:
+        /* It may have the latch already, and not have said so yet. */
+        if (object < view->geometry.frame_count && tarn_slot_shares(view, slot, (uint32_t)object))
+            return 0;
+        __attribute__((fallthrough));
     case WAIT_EXCLUSIVE:
         if (object < view->geometry.frame_count) {
             uint64_t word = tarn_load_acquire(&view->descriptors[object].latch_word);
