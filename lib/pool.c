@@ -21,13 +21,22 @@ static struct tarn_pool *open_pools;
 static pthread_mutex_t open_pools_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t fork_handlers_once = PTHREAD_ONCE_INIT;
 
+/* The child gets every handle at rest: none in the middle of opening a file or of a reap. */
 static void before_fork(void)
 {
     pthread_mutex_lock(&open_pools_mutex);
+    for (struct tarn_pool *pool = open_pools; pool != NULL; pool = pool->next) {
+        pthread_mutex_lock(&pool->mutex);
+        pthread_mutex_lock(&pool->message_mutex);
+    }
 }
 
 static void after_fork_in_parent(void)
 {
+    for (struct tarn_pool *pool = open_pools; pool != NULL; pool = pool->next) {
+        pthread_mutex_unlock(&pool->message_mutex);
+        pthread_mutex_unlock(&pool->mutex);
+    }
     pthread_mutex_unlock(&open_pools_mutex);
 }
 
@@ -62,10 +71,8 @@ static void after_fork_in_child(void)
             }
         if (pool->embedded != NULL)
             tarn_embedded_close_in_child(pool);
-        pthread_mutex_init(&pool->mutex, NULL);
-        pthread_mutex_init(&pool->message_mutex, NULL);
     }
-    pthread_mutex_unlock(&open_pools_mutex);
+    after_fork_in_parent();
 }
 
 static void install_fork_handlers(void)
