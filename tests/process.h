@@ -4,6 +4,7 @@
 #define TARN_TESTS_PROCESS_H
 
 #include <signal.h>
+#include <spawn.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -48,24 +49,23 @@ static inline pid_t start_process(void (*work)(void *argument), void *argument)
     _exit(0);
 }
 
-static inline void run_tarn_writer(void *argument)
-{
-    const char *name = argument, *command = getenv("TARN");
-    int null = open("/dev/null", O_WRONLY);
-
-    dup2(null, STDERR_FILENO);
-    execl(command, command, "writer", name, (char *)NULL);
-    _exit(127);
-}
-
-/* `tarn writer NAME` in a process of its own, which may become a standby; is not waited for. */
+/* `tarn writer NAME` in a process of its own, which may become a standby; is not waited for.
+ * Spawned: fork handlers beside threads that use the pool write to memory that those are reading. */
 static inline pid_t start_tarn_writer(const char *name)
 {
-    const char *command = getenv("TARN");
+    char command[] = "tarn", subcommand[] = "writer";
+    char *arguments[] = {command, subcommand, (char *)(uintptr_t)name, NULL};
+    const char *path = getenv("TARN");
+    posix_spawn_file_actions_t actions;
+    pid_t pid;
 
-    if (command == NULL || access(command, X_OK) != 0)
-        test_skip("there is no command: TARN says '%s'", command == NULL ? "" : command);
-    return start_process(run_tarn_writer, (void *)(uintptr_t)name);
+    if (path == NULL || access(path, X_OK) != 0)
+        test_skip("there is no command: TARN says '%s'", path == NULL ? "" : path);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+    ck_assert_int_eq(posix_spawn(&pid, path, &actions, NULL, arguments, environ), 0);
+    posix_spawn_file_actions_destroy(&actions);
+    return pid;
 }
 
 /* Ends the process by SIGKILL; it must not have ended before. */
