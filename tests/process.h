@@ -50,7 +50,7 @@ static inline pid_t start_process(void (*work)(void *argument), void *argument)
 }
 
 /* `tarn writer NAME` in a process of its own, which may become a standby; is not waited for.
- * Spawned: fork handlers beside threads that use the pool write to memory that those are reading. */
+ * Spawned: fork handlers beside threads that use the pool write to memory that those read. */
 static inline pid_t start_tarn_writer(const char *name)
 {
     char command[] = "tarn", subcommand[] = "writer";
