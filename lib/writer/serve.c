@@ -184,7 +184,10 @@ static void watch_slot(struct tarn_writer *writer, unsigned slot)
         watch->seen = true;
         return;
     }
-    int fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
+    /* Dead, and perhaps in the hands of a reaper that is stopped: its pidfd would fire at once,
+     * again and again. */
+    bool dead = pool->dead(pool, slot);
+    int fd = dead ? -1 : (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
     uint32_t index = (uint32_t)(watch - writer->watches);
     if (fd >= 0 && tarn_io_poll(writer->io, fd, io_id(ID_PROCESS, index)) == 0)
         *watch = (struct watch){.pid = pid, .fd = fd, .seen = true};
