@@ -376,10 +376,13 @@ static TARN_SLOW int fetch_slowly(struct tarn_session *session, struct tarn_page
 int tarn_fetch(struct tarn_session *session, struct tarn_page_id id, unsigned hints, unsigned hold,
                uint32_t *ret_frame)
 {
-    uint32_t frame =
-        (hints & TARN_HINT_BATCHED) == 0 ? tarn_fetch_hit(session, id, hints, hold) : TARN_NO_FRAME;
-    if (frame == TARN_NO_FRAME)
+    uint64_t word;
+    uint32_t frame = tarn_table_find_at_home(&session->view, id.value, &word);
+    if (frame == TARN_NO_FRAME || frame_word_state(word) != FRAME_VALID ||
+        (hints & TARN_HINT_BATCHED) != 0 || !tarn_pin_valid(session, frame, word, hold))
         return fetch_slowly(session, id, hints, hold, ret_frame);
+    tarn_touch(&session->view.descriptors[frame], hints);
+    tarn_count(tarn_hits_of(session, id), 1);
     *ret_frame = frame;
     return 0;
 }

@@ -59,18 +59,4 @@ static TARN_INLINE bool tarn_pin_valid(struct tarn_session *session, uint32_t fr
     return false;
 }
 
-/* Pins a page that stands in its own place and is VALID; TARN_NO_FRAME: nothing was done. */
-static TARN_INLINE uint32_t tarn_fetch_hit(struct tarn_session *session, struct tarn_page_id id,
-                                           unsigned hints, unsigned hold)
-{
-    uint64_t word;
-    uint32_t frame = tarn_table_find_at_home(&session->view, id.value, &word);
-    if (__builtin_expect(frame == TARN_NO_FRAME || frame_word_state(word) != FRAME_VALID, 0) ||
-        !tarn_pin_valid(session, frame, word, hold))
-        return TARN_NO_FRAME;
-    tarn_touch(&session->view.descriptors[frame], hints);
-    tarn_count(tarn_hits_of(session, id), 1);
-    return frame;
-}
-
 #endif

@@ -299,8 +299,8 @@ int tarn_frame_discard(struct tarn_session *session, uint32_t frame, uint64_t pa
 
 /* fetch.c. */
 
-/* Pins into hold `hold`. What tarn_pin() is made of; `claimed` (may be NULL) set: the page is NEW,
- * was not cached, and is CLAIMED by the session. */
+/* Pins into the hold, bringing the page into the pool if it is not there. 0 or an error, with a
+ * message; blocks like tarn_pin(). */
 int tarn_fetch(struct tarn_session *session, struct tarn_page_id id, unsigned hints, unsigned hold,
                uint32_t *ret_frame);
 
@@ -319,14 +319,13 @@ int tarn_fetch_read(struct tarn_session *session, struct tarn_page_id id, void *
 /* A hint inside the library: the page was read by a batch, so finding it is no hit. */
 #define TARN_HINT_BATCHED 0x80000000u
 
-/* The same for a page to be written anew: not read. *ret_claim: UINT_MAX: it was cached, and is
- * pinned; else the frame is CLAIMED by this session under that claim, in the table, and held. */
+/* As tarn_fetch(), for a page to be written anew: not read. *ret_claim: UINT_MAX: it was cached, and
+ * is pinned; else the frame is CLAIMED by this session under that claim, in the table, and held. */
 int tarn_fetch_new(struct tarn_session *session, struct tarn_page_id id, unsigned hold,
                    uint32_t *ret_frame, unsigned *ret_claim);
 
 /* CLAIMED -> VALID of a frame that is this session's; takes the claim back, wakes. */
 void tarn_frame_publish(struct tarn_session *session, uint32_t frame, unsigned claim);
-
 
 /* latch.c. */
 
