@@ -319,8 +319,8 @@ int tarn_fetch_read(struct tarn_session *session, struct tarn_page_id id, void *
 /* A hint inside the library: the page was read by a batch, so finding it is no hit. */
 #define TARN_HINT_BATCHED 0x80000000u
 
-/* As tarn_fetch(), for a page to be written anew: not read. *ret_claim: UINT_MAX: it was cached, and
- * is pinned; else the frame is CLAIMED by this session under that claim, in the table, and held. */
+/* As tarn_fetch(), for a page to be written anew: not read. *ret_claim: UINT_MAX: it was cached,
+ * and is pinned; else the frame is CLAIMED by this session under that claim, in the table, held. */
 int tarn_fetch_new(struct tarn_session *session, struct tarn_page_id id, unsigned hold,
                    uint32_t *ret_frame, unsigned *ret_claim);
 
