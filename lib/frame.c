@@ -190,6 +190,8 @@ static unsigned evict_batch(struct tarn_session *session, struct batch *batch, b
     for (unsigned i = 0; i < batch->count; i++) {
         struct tarn_descriptor *descriptor = &view->descriptors[batch->frame[i]];
         uint64_t word = batch->word[i];
+        if (PLANTED(STICKY_CLEARED_BY_EVICTOR))
+            tarn_store_relaxed(&descriptor->sticky_word, 0);
         if (!discard && dirty_word_dirty(tarn_load_acquire(&descriptor->dirty_word)))
             take_back(session, batch, i);
         else if (word != 0 &&

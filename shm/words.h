@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "shm/planted.h"
+
 /* Slot numbers name sessions in words: 1 to TARN_SLOT_MAX; 0 is nobody. */
 #define TARN_OWNER_BITS 12
 #define TARN_SLOT_MAX   4095u
