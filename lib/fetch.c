@@ -62,8 +62,11 @@ static void count_miss(struct tarn_session *session, struct tarn_page_id id)
  * the second look. */
 static bool pin_rescued(struct tarn_session *session, uint32_t frame, uint64_t word, unsigned hold)
 {
-    tarn_half_store_release(session->hold[hold], hold_of(frame));
+    if (!PLANTED(HOLD_AFTER_RESCUE))
+        tarn_half_store_release(session->hold[hold], hold_of(frame));
     if (tarn_cas_full(&session->view.descriptors[frame].frame_word, word, frame_word_valid(word))) {
+        if (PLANTED(HOLD_AFTER_RESCUE))
+            tarn_half_store_release(session->hold[hold], hold_of(frame));
         tarn_counter(session, COUNTER_RESCUES, 1);
         return true;
     }
@@ -77,7 +80,8 @@ static int lock_home(struct tarn_session *session, uint32_t bucket, int64_t wait
     tarn_word *lock = &session->view.home_locks[bucket];
     struct tarn_wait wait = {.session = NULL};
     int result = 0;
-    tarn_store_relaxed(&session->shared->home_lock, (uint64_t)bucket + 1);
+    if (!PLANTED(HOME_ANNOUNCED_AFTER_LOCK))
+        tarn_store_relaxed(&session->shared->home_lock, (uint64_t)bucket + 1);
     for (;;) {
         uint64_t owner = tarn_load_acquire(lock); /* pairs: "home" */
         if (owner == 0 && tarn_cas_full(lock, 0, session->slot))
@@ -88,6 +92,8 @@ static int lock_home(struct tarn_session *session, uint32_t bucket, int64_t wait
         if (result < 0)
             break;
     }
+    if (PLANTED(HOME_ANNOUNCED_AFTER_LOCK))
+        tarn_store_relaxed(&session->shared->home_lock, (uint64_t)bucket + 1);
     if (wait.session != NULL)
         tarn_wait_end(&wait, -1);
     if (result < 0)
@@ -104,7 +110,8 @@ static void unlock_home(struct tarn_session *session, uint32_t bucket)
 void tarn_home_tidy(struct tarn_session *session, uint32_t bucket)
 {
     tarn_store_relaxed(&session->shared->home_lock, (uint64_t)bucket + 1);
-    if (tarn_cas_full(&session->view.home_locks[bucket], 0, session->slot)) {
+    if (PLANTED(TIDIED_WITHOUT_LOCK) ||
+        tarn_cas_full(&session->view.home_locks[bucket], 0, session->slot)) {
         tarn_table_tidy(&session->view, bucket);
         tarn_store_release(&session->view.home_locks[bucket], 0); /* pairs: "home" */
     }
@@ -144,19 +151,22 @@ int tarn_fetch_enter(struct tarn_session *session, struct tarn_page_id id, uint3
     const struct tarn_view *view = &session->view;
     struct tarn_descriptor *descriptor = &view->descriptors[frame];
     uint32_t bucket = tarn_home_of(view, id.value).bucket;
-    tarn_store_relaxed(&descriptor->page_id, id.value);
+    if (!PLANTED(PAGE_ID_AFTER_ENTRY))
+        tarn_store_relaxed(&descriptor->page_id, id.value);
     uint64_t word = tarn_load_relaxed(&descriptor->frame_word);
     struct tarn_wait wait = {.session = NULL};
     int result;
     for (unsigned attempt = 0;; attempt++) {
         uint32_t victim;
-        result = lock_home(session, bucket, wait_ms);
+        result = PLANTED(HOME_NOT_LOCKED) ? 0 : lock_home(session, bucket, wait_ms);
         if (result < 0)
             break;
         uint32_t found = tarn_table_insert(view, id.value, frame, word, attempt, &victim);
         unlock_home(session, bucket);
+        if (PLANTED(PAGE_ID_AFTER_ENTRY))
+            tarn_store_relaxed(&descriptor->page_id, id.value);
         if (found == TARN_NO_FRAME) {
-            result = check_page(session, id);
+            result = PLANTED(PAGE_COUNT_NOT_ASKED_AGAIN) ? 0 : check_page(session, id);
             break;
         }
         if (found != TARN_TABLE_FULL) {
@@ -239,6 +249,8 @@ static int claim_for(struct tarn_session *session, struct tarn_page_id id, unsig
     if (result < 0)
         return result;
     tarn_half_store_release(session->hold[hold], hold_of(frame));
+    if (PLANTED(ENTRY_AFTER_READ))
+        tarn_fetch_read(session, id, tarn_view_frame(&session->view, frame));
     result = tarn_fetch_enter(session, id, frame, session->wait_ms);
     if (result < 0) {
         tarn_half_store_release(session->hold[hold], 0);
@@ -261,7 +273,10 @@ static int load_claimed(struct tarn_session *session, struct tarn_page_id id, un
     int result = claim_for(session, id, hold, &frame, &claim);
     if (result < 0)
         return result;
-    result = tarn_fetch_read(session, id, tarn_view_frame(&session->view, frame));
+    if (PLANTED(VALID_BEFORE_READ))
+        tarn_frame_publish(session, frame, claim);
+    if (!PLANTED(ENTRY_AFTER_READ))
+        result = tarn_fetch_read(session, id, tarn_view_frame(&session->view, frame));
     if (result < 0) {
         tarn_half_store_release(session->hold[hold], 0);
         tarn_frame_unclaim(session, frame, claim);
@@ -319,6 +334,15 @@ static int join(struct tarn_session *session, struct tarn_page_id id, uint32_t f
     return result;
 }
 
+/* Pins what is in the frame once the wait is over. */
+static inline int planted_join(struct tarn_session *session, struct tarn_page_id id, uint32_t frame,
+                               uint64_t word, unsigned hold)
+{
+    int result = join(session, id, frame, word);
+    word = tarn_load_acquire(&session->view.descriptors[frame].frame_word);
+    return result < 0 ? result : tarn_pin_valid(session, frame, word, hold);
+}
+
 /* One look at a page that stands in the table. 1: pinned; 0: look again; or an error. */
 static int pin_found(struct tarn_session *session, struct tarn_page_id id, uint32_t frame,
                      uint64_t word, unsigned hold)
@@ -329,6 +353,8 @@ static int pin_found(struct tarn_session *session, struct tarn_page_id id, uint3
     case FRAME_EVICTING:
         return pin_rescued(session, frame, word, hold);
     case FRAME_CLAIMED:
+        if (PLANTED(JOINER_DOES_NOT_LOOK_AGAIN))
+            return planted_join(session, id, frame, word, hold);
         return join(session, id, frame, word);
     default:
         return 0;
@@ -438,7 +464,8 @@ static TARN_INLINE bool hit(struct tarn_session *session, struct tarn_page_id id
 {
     uint64_t free_holds = session->free_holds;
     unsigned hold = (unsigned)__builtin_ctzll(free_holds | UINT64_C(1) << TARN_HOLDS_MAX);
-    if (__builtin_expect(frame_word_state(word) != FRAME_VALID || hold >= session->holds_marked,
+    if (__builtin_expect(frame_word_state(word) != FRAME_VALID ||
+                             (hold >= session->holds_marked && !PLANTED(MARK_NOT_RAISED)),
                          0) ||
         !tarn_pin_valid(session, frame, word, hold))
         return false;

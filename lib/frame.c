@@ -53,11 +53,14 @@ static bool claim(struct tarn_session *session, uint32_t frame, unsigned place)
     uint64_t seen = tarn_load_acquire(&descriptor->frame_word);
     if (frame_word_state(seen) != FRAME_FREE)
         return false;
-    tarn_half_store_relaxed(&session->shared->claim[place], frame + 1);
+    if (!PLANTED(CLAIM_ANNOUNCED_AFTER_CAS))
+        tarn_half_store_relaxed(&session->shared->claim[place], frame + 1);
     if (!tarn_cas_full(&descriptor->frame_word, seen, frame_word_claimed(seen, session->slot))) {
         tarn_half_store_release(&session->shared->claim[place], 0);
         return false;
     }
+    if (PLANTED(CLAIM_ANNOUNCED_AFTER_CAS))
+        tarn_half_store_relaxed(&session->shared->claim[place], frame + 1);
     tarn_store_relaxed(&descriptor->sticky_word, 0);
     tarn_fetch_add_full(&descriptor->latch_word, LATCH_VERSION_ONE);
     uint64_t dirty = tarn_load_relaxed(&descriptor->dirty_word);
@@ -186,6 +189,8 @@ static unsigned evict_batch(struct tarn_session *session, struct batch *batch, b
     unsigned freed = 0;
     if (batch->count == 0)
         return 0;
+    if (PLANTED(CLEAN_DECIDED_BEFORE_SCAN))
+        discard = true; /* consider() has found it clean */
     scan_holds(session, batch);
     for (unsigned i = 0; i < batch->count; i++) {
         struct tarn_descriptor *descriptor = &view->descriptors[batch->frame[i]];
@@ -363,6 +368,8 @@ void tarn_frame_unclaim(struct tarn_session *session, uint32_t frame, unsigned c
 
 void tarn_frame_publish(struct tarn_session *session, uint32_t frame, unsigned claim_place)
 {
+    if (PLANTED(CLAIM_ENDED_BEFORE_VALID))
+        tarn_claim_end(session, claim_place);
     leave_claimed(session, frame, true);
     tarn_claim_end(session, claim_place);
 }

@@ -53,7 +53,8 @@ static TARN_INLINE bool tarn_pin_valid(struct tarn_session *session, uint32_t fr
 {
     order_hold_before_frame_word(session->hold[hold], hold_of(frame));
     if (__builtin_expect(tarn_load_acquire(&session->view.descriptors[frame].frame_word) == word,
-                         1))
+                         1) ||
+        PLANTED(HIT_WITHOUT_SECOND_LOOK))
         return true;
     tarn_half_store_release(session->hold[hold], 0);
     return false;

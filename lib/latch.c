@@ -57,9 +57,11 @@ int tarn_latch_shared(struct tarn_session *session, struct tarn_pin pin, int32_t
         uint64_t seen = tarn_load_acquire(&descriptor->latch_word);
         if (latch_word_owner(seen) == 0) {
             order_shared_before_latch_word(hold);
-            if ((tarn_load_acquire(&descriptor->sticky_word) & session->sticky_bit) == 0)
+            if ((tarn_load_acquire(&descriptor->sticky_word) & session->sticky_bit) == 0 &&
+                !PLANTED(STICKY_NOT_SET))
                 tarn_or_full(&descriptor->sticky_word, session->sticky_bit);
-            if (tarn_load_acquire(&descriptor->latch_word) == seen)
+            if (tarn_load_acquire(&descriptor->latch_word) == seen ||
+                PLANTED(SHARED_WITHOUT_SECOND_LOOK))
                 break;
             tarn_half_store_release(hold, value); /* retract, and wait with the pin alone */
             continue;
@@ -133,7 +135,7 @@ static TARN_SLOW int drain(struct tarn_session *session, uint32_t frame, int64_t
             result = 0;
         tarn_wait_end(&wait, -1);
     }
-    if (result == 0)
+    if (result == 0 || PLANTED(STICKY_CLEARED_BY_FAILED_DRAIN))
         tarn_store_relaxed(sticky_word, 0);
     return result;
 }
@@ -310,7 +312,8 @@ int tarn_optimistic_valid(struct tarn_session *session, const struct tarn_optimi
     const struct tarn_descriptor *descriptor = &session->view.descriptors[optimistic->frame];
     uint64_t word = tarn_load_relaxed(&descriptor->frame_word);
     if (__builtin_expect(tarn_load_relaxed(&descriptor->latch_word) == optimistic->version &&
-                             (uint32_t)frame_word_generation(word) == optimistic->generation,
+                             ((uint32_t)frame_word_generation(word) == optimistic->generation ||
+                              PLANTED(TOKEN_WITHOUT_GENERATION)),
                          1))
         return 1;
     tarn_counter(session, COUNTER_OPTIMISTIC_FAILED, 1);

@@ -45,7 +45,8 @@ static void overlay_ranges(const struct ranges *ranges, uint64_t count, uint32_t
         begins[i] = at;
         at += range_bytes(tarn_half_load_relaxed(&ranges->range[i]));
     }
-    for (uint64_t i = count; i-- > 0;) {
+    for (uint64_t left = count; left-- > 0;) {
+        uint64_t i = PLANTED(RANGES_UNDONE_OLDEST_FIRST) ? count - 1 - left : left;
         uint32_t range = tarn_half_load_relaxed(&ranges->range[i]);
         uint32_t offset = range_offset(range), bytes = range_bytes(range);
         if (offset + bytes <= page_bytes &&
@@ -303,7 +304,8 @@ static TARN_INLINE bool take_at_once(struct tarn_session *session, struct tarn_m
     tarn_half *hold = session->hold[page->hold];
     bool latched =
         order_hold_and_latch(hold, hold_of(frame), &descriptor->latch_word, latch, session->slot);
-    if (latched && tarn_load_acquire(&descriptor->frame_word) == word) {
+    if (latched && (tarn_load_acquire(&descriptor->frame_word) == word ||
+                    PLANTED(TAKEN_WITHOUT_SECOND_LOOK))) {
         tarn_touch(descriptor, TARN_HINT_NONE);
         tarn_count(tarn_hits_of(session, page->id), 1);
         return true;
@@ -347,10 +349,13 @@ static int take(struct tarn_session *session, struct tarn_page_id id,
     }
     result = expected != NULL && expected->frame != frame ? -EAGAIN
                                                           : check_own_share(session, id, frame);
-    announce(session, page, frame);
+    if (!PLANTED(ANNOUNCED_AFTER_LATCH))
+        announce(session, page, frame);
     if (result == 0)
         result =
             tarn_latch_exclusive(session, frame, expected == NULL ? 0 : expected->version, wait_ms);
+    if (PLANTED(ANNOUNCED_AFTER_LATCH))
+        announce(session, page, frame);
     if (result < 0) {
         forget(session, page);
         return note_error(session, result);
@@ -444,6 +449,8 @@ static void shadow_whole(struct tarn_session *session, struct tarn_mtr_page *pag
     const struct tarn_view *view = &session->view;
     uint32_t frame = page->frame_plus_one - 1;
     uint32_t shadow = next_shadow(session);
+    if (PLANTED(SHADOW_NAMED_BEFORE_COPY))
+        tarn_store_release(entry_of_page(session, page), mtr_entry_of(frame, shadow + 1, false));
     memcpy(tarn_view_frame(view, shadow), tarn_view_frame(view, frame), view->geometry.page_bytes);
     tarn_store_release(entry_of_page(session, page), mtr_entry_of(frame, shadow + 1, false));
     page->shadow_plus_one = shadow + 1;
@@ -538,6 +545,8 @@ static inline bool add_range(struct tarn_session *session, struct tarn_mtr_page 
     if (count == RANGES_MAX ||
         at + bytes > view->geometry.page_bytes - (uint32_t)sizeof(struct ranges))
         return false;
+    if (PLANTED(RANGE_COUNTED_BEFORE_BYTES))
+        tarn_store_release(&ranges->count, count + 1);
     copy_range(ranges->bytes + at, tarn_view_frame(view, page->frame_plus_one - 1) + offset, bytes);
     tarn_fence_store_store();
     tarn_half_store_relaxed(&ranges->range[count], offset << 16 | (bytes - 1));
@@ -606,6 +615,8 @@ int tarn_mtr_new(struct tarn_session *session, struct tarn_page_id id, int32_t w
     struct tarn_mtr_page *page = &session->mtr_page[place];
     *page = (struct tarn_mtr_page){.id = id, .hold = (uint8_t)hold};
     announce(session, page, frame);
+    if (PLANTED(NEW_VALID_BEFORE_COMMIT) && claim != UINT32_MAX)
+        tarn_frame_publish(session, frame, claim);
     if (claim != UINT32_MAX) {
         page->fresh = page->writable = true;
         page->claim = (uint16_t)claim;
@@ -681,6 +692,10 @@ static inline void mark_dirty(struct tarn_session *session, struct tarn_descript
 static inline void commit_page(struct tarn_session *session, struct tarn_mtr_page *page)
 {
     struct tarn_descriptor *descriptor = descriptor_of(session, page);
+    if (PLANTED(HOLD_GIVEN_BEFORE_DIRTY))
+        tarn_half_store_release(session->hold[page->hold], 0);
+    if (PLANTED(RELEASED_BEFORE_DIRTY))
+        tarn_latch_release(&descriptor->latch_word, session->slot);
     if (page->fresh) {
         mark_dirty(session, descriptor);
         tarn_frame_publish(session, page->frame_plus_one - 1, page->claim);
@@ -738,7 +753,8 @@ int tarn_mtr_commit(struct tarn_session *session, unsigned flags)
         return refuse_commit(session, result);
     struct tarn_page_id changed[TARN_MTR_ENTRIES_MAX];
     unsigned changed_count = find_changed(session, changed);
-    set_word(session, session->mtr_count, MTR_COMMITTED); /* the commit point */
+    if (!PLANTED(NO_COMMIT_POINT))
+        set_word(session, session->mtr_count, MTR_COMMITTED); /* the commit point */
     for (unsigned i = 0; i < session->mtr_count; i++)
         if (session->mtr_page[i].frame_plus_one != 0)
             commit_page(session, &session->mtr_page[i]);
@@ -758,7 +774,7 @@ static void abort_page(struct tarn_session *session, struct tarn_mtr_page *page)
         tarn_half_store_release(session->hold[page->hold], 0);
         tarn_frame_unclaim(session, page->frame_plus_one - 1, page->claim);
     } else {
-        if (page->writable)
+        if (page->writable && !(page->ranges && PLANTED(RANGES_NOT_RESTORED)))
             tarn_shadow_restore(&session->view, tarn_load_relaxed(entry_of_page(session, page)));
         tarn_latch_release(&descriptor_of(session, page)->latch_word, session->slot);
     }
@@ -772,6 +788,8 @@ int tarn_mtr_abort(struct tarn_session *session)
     if (session->mtr_state != MTR_ACTIVE)
         return tarn_fail(session, -ESRCH, "session %u has no mini-transaction to abort",
                          session->slot);
+    if (PLANTED(SHADOWS_GIVEN_BACK_FIRST))
+        tarn_shadows_trim(session, 0);
     for (unsigned i = session->mtr_count; i-- > 0;)
         if (session->mtr_page[i].frame_plus_one != 0)
             abort_page(session, &session->mtr_page[i]);

@@ -19,7 +19,7 @@ static bool give_back_frame(const struct tarn_view *view, uint32_t frame, unsign
         uint64_t back;
         if (frame_word_is(seen, FRAME_CLAIMED, owner))
             back = frame_word_freed(seen);
-        else if (frame_word_is(seen, FRAME_EVICTING, owner))
+        else if (frame_word_is(seen, FRAME_EVICTING, owner) && !PLANTED(EVICTING_NOT_RESCUED))
             back = frame_word_valid(seen);
         else
             return false;
@@ -61,9 +61,10 @@ static void finish_page(const struct tarn_view *view, uint64_t entry, unsigned o
     if (committed)
         finish_new_page(descriptor, owner);
     uint64_t latch = tarn_load_acquire(&descriptor->latch_word);
-    if (latch_word_owner(latch) != owner)
+    if (latch_word_owner(latch) != owner && !PLANTED(RESTORED_WITHOUT_LATCH))
         return;
-    if (mtr_entry_shadow_plus_one(entry) != 0) {
+    if (mtr_entry_shadow_plus_one(entry) != 0 &&
+        !(committed && PLANTED(REAPED_COMMIT_LEFT_CLEAN))) {
         if (committed)
             tarn_store_relaxed(&descriptor->dirty_word,
                                dirty_word_changed(tarn_load_relaxed(&descriptor->dirty_word)));
@@ -96,7 +97,7 @@ static bool clear_claims(const struct tarn_view *view, struct tarn_slot *shared,
         tarn_half_store_release(&shared->claim[i], 0);
     }
     uint64_t home = tarn_load_relaxed(&shared->home_lock);
-    if (home != 0 && home <= view->geometry.bucket_count) {
+    if (home != 0 && home <= view->geometry.bucket_count && !PLANTED(HOME_LOCK_NOT_REAPED)) {
         /* The one store inside that matters, the entry's CAS, happened or did not. */
         tarn_cas_full(&view->home_locks[home - 1], slot, 0);
     }
@@ -129,10 +130,17 @@ void tarn_clear_slot(struct tarn_pool *pool, unsigned slot)
 {
     const struct tarn_view *view = &pool->view;
     struct tarn_slot *shared = tarn_view_slot(view, slot);
+    if (PLANTED(SLOT_FREE_BEFORE_CLEARED))
+        tarn_store_release(&shared->state, SLOT_FREE);
+    if (PLANTED(HOLDS_REAPED_BEFORE_MTR))
+        clear_holds(view, slot);
+    if (PLANTED(SHADOWS_REAPED_BEFORE_MTR))
+        clear_claims(view, shared, slot);
     finish_mtr(view, shared, slot);
     bool freed = clear_claims(view, shared, slot);
     clear_holds(view, slot);
-    withdraw_request(shared);
+    if (!PLANTED(REQUEST_NOT_WITHDRAWN))
+        withdraw_request(shared);
     tarn_store_relaxed(&shared->wait, 0);
     tarn_store_relaxed(&shared->wait_since_ns, 0);
     tarn_store_release(&shared->state, SLOT_FREE); /* pairs: "slot free" */
@@ -153,7 +161,8 @@ int tarn_reap(struct tarn_pool *pool, unsigned slot, struct tarn_session *own)
     /* All sessions of a handle share its descriptions, and so its claims: the mutex and this
      * test keep a handle from reaping its own. */
     if (pool->sessions[slot] == NULL &&
-        tarn_lock_byte(pool->ask_fd, TARN_LOCK_CLAIM + slot, F_WRLCK) == 0) {
+        (PLANTED(REAPED_WITHOUT_CLAIM_BYTE) ||
+         tarn_lock_byte(pool->ask_fd, TARN_LOCK_CLAIM + slot, F_WRLCK) == 0)) {
         if (tarn_load_acquire(&shared->state) != SLOT_FREE && pool->dead(pool, slot)) {
             bool early = tarn_byte_locked(pool->ask_fd, TARN_LOCK_LIFE + slot);
             tarn_store_relaxed(&shared->reaped_pid, tarn_load_relaxed(&shared->pid));

@@ -44,7 +44,8 @@ const char *tarn_session_message(const struct tarn_session *session)
  * Takes: the pool's mutex is held. Returns 0, -EAGAIN: somebody has it. */
 static int take_slot(struct tarn_pool *pool, unsigned slot)
 {
-    if (tarn_lock_byte(pool->ask_fd, TARN_LOCK_CLAIM + slot, F_WRLCK) != 0)
+    if (!PLANTED(JOINED_WITHOUT_CLAIM_BYTE) &&
+        tarn_lock_byte(pool->ask_fd, TARN_LOCK_CLAIM + slot, F_WRLCK) != 0)
         return -EAGAIN;
     if (tarn_lock_byte(pool->map_fd, TARN_LOCK_LIFE + slot, F_WRLCK) != 0) {
         tarn_lock_byte(pool->ask_fd, TARN_LOCK_CLAIM + slot, F_UNLCK);
@@ -214,6 +215,8 @@ int tarn_session_close(struct tarn_session *session)
     /* Reads that were begun end before their frames are given back; they go to private memory. */
     tarn_ahead_free(session);
     int cancel_state = tarn_pool_lock(pool);
+    if (PLANTED(LIFE_BYTE_GIVEN_BEFORE_CLEARED))
+        tarn_lock_byte(pool->map_fd, TARN_LOCK_LIFE + session->slot, F_UNLCK);
     tarn_clear_slot(pool, session->slot);
     pool->sessions[session->slot] = NULL;
     session->attention = session->refusal = -EBADF;

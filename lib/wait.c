@@ -206,6 +206,8 @@ static int ask(struct tarn_wait *wait, unsigned owner, uint64_t now)
     wait->asked_ns = now;
     if (owner == TARN_EVERYBODY)
         tarn_reap_all(session->pool, session);
+    else if (PLANTED(SLOW_TAKEN_FOR_DEAD) && owner != TARN_NOBODY)
+        tarn_clear_slot(session->pool, owner);
     else if (owner != TARN_NOBODY && owner <= session->view.slot_max && owner != session->slot)
         tarn_reap(session->pool, owner, session);
     int result = tarn_session_check_life(session);

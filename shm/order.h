@@ -33,9 +33,21 @@ static inline bool order_evicting_before_holds(tarn_word *frame_word, uint64_t s
     return tarn_cas_full(frame_word, seen, frame_word_evicting(seen, owner));
 }
 
+/* A lock word that says that somebody has it, and then who: nobody reaps what a kill between the two
+ * leaves. */
+static inline bool planted_owner_after_cas(tarn_word *latch_word, uint64_t seen, unsigned owner)
+{
+    if (!tarn_cas_full(latch_word, seen, latch_word_taken(seen, TARN_SLOT_MAX)))
+        return false;
+    tarn_store_relaxed(latch_word, latch_word_taken(seen, owner));
+    return true;
+}
+
 /* Order "X / holds": the latch is mine, then I scan the holds of those who may share it. */
 static inline bool order_latch_before_holds(tarn_word *latch_word, uint64_t seen, unsigned owner)
 {
+    if (PLANTED(OWNER_STORED_AFTER_CAS))
+        return planted_owner_after_cas(latch_word, seen, owner);
     return tarn_cas_full(latch_word, seen, latch_word_taken(seen, owner));
 }
 
@@ -61,6 +73,8 @@ static inline void order_sleep_before_requests(struct tarn_control *control)
  * next one. */
 static inline bool order_request_before_sleep(struct tarn_control *control)
 {
+    if (PLANTED(WAKER_CLEARS_SLEEP_FLAG))
+        return tarn_cas_full(&control->writer_sleeps, 1, 0);
     return tarn_fetch_add_full(&control->writer_sleeps, 0) == 1;
 }
 

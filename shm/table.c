@@ -85,7 +85,8 @@ uint32_t tarn_table_insert(const struct tarn_view *view, uint64_t page_id, uint3
                 set_more(view, home.bucket);
             /* Another home's insertion may take the word first; each such loss fills one word,
              * so a bucket is tried at most a few times. */
-            if (order_entry_before_page_count(word, seen, entry | (seen & ENTRY_MORE)))
+            uint64_t more = PLANTED(MORE_LOST_BY_ENTRY) ? 0 : seen & ENTRY_MORE;
+            if (order_entry_before_page_count(word, seen, entry | more))
                 return TARN_NO_FRAME;
         }
     }

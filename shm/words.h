@@ -111,7 +111,8 @@ static inline uint64_t frame_word_evicting(uint64_t word, unsigned owner)
 /* Any -> FREE: the one place where the generation steps, so no way into FREE can leave it out. */
 static inline uint64_t frame_word_freed(uint64_t word)
 {
-    return frame_word_of(frame_word_generation(word) + 1, 0, FRAME_FREE);
+    uint64_t step = PLANTED(GENERATION_NOT_STEPPED) ? 0 : 1;
+    return frame_word_of(frame_word_generation(word) + step, 0, FRAME_FREE);
 }
 
 /* Latch word: {version, waiters, owner}. */
@@ -138,7 +139,8 @@ static inline uint64_t latch_word_taken(uint64_t word, unsigned owner)
 /* Exclusive -> nobody; also after an abort, a failed wait, and by the reaper. */
 static inline uint64_t latch_word_released(uint64_t word)
 {
-    return ((word >> LATCH_VERSION_SHIFT) + 1) << LATCH_VERSION_SHIFT;
+    uint64_t step = PLANTED(VERSION_NOT_STEPPED) ? 0 : 1;
+    return ((word >> LATCH_VERSION_SHIFT) + step) << LATCH_VERSION_SHIFT;
 }
 
 /* Dirty word: {mark, dirty}. */

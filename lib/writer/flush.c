@@ -76,6 +76,8 @@ static bool image_durable(struct tarn_writer *writer, const struct staged_page *
         if (entry->generation == page->generation && entry->mark <= mark)
             tarn_writer_entry_done(writer, entry);
     }
+    if (PLANTED(CLEANED_WHATEVER_MARK))
+        tarn_and_full(&writer->view->descriptors[page->frame].dirty_word, ~UINT64_C(1));
     /* If the page has changed since the copy, its mark has, and it stays dirty. */
     return page->clears && tarn_cas_full(&writer->view->descriptors[page->frame].dirty_word,
                                          page->dirty_word, dirty_word_cleaned(page->dirty_word));
@@ -205,7 +207,7 @@ static enum step next_step(struct tarn_writer *writer, struct flush_entry *entry
         return STEP_NONE;
     }
     struct frame_state *state = state_of(writer, entry->frame, entry->generation);
-    if (!state->in_flight)
+    if (!state->in_flight || PLANTED(TWO_WRITES_IN_FLIGHT))
         return STEP_STAGE;
     return state->generation == entry->generation && state->flight_mark >= entry->mark ? STEP_NONE
                                                                                        : STEP_LATER;
@@ -311,6 +313,8 @@ static void page_completed(struct tarn_writer *writer, struct chunk *chunk, uint
         image_lost(writer, page);
     else if (error != 0)
         image_failed(writer, page, error);
+    else if (PLANTED(CLEAN_BEFORE_SYNC))
+        image_durable(writer, page);
     else
         image_written(writer, page);
 }
@@ -412,6 +416,8 @@ void tarn_writer_sync_completed(struct tarn_writer *writer, uint32_t id, int64_t
     file->sync_failures = 0;
     if (tarn_writer_failed(writer))
         file->syncing.count = 0;
+    if (PLANTED(SYNC_TAKES_LATER_WRITES))
+        temporary_durable(writer, file);
     bool cleaned = false;
     for (uint32_t i = 0; i < file->syncing.count; i++)
         cleaned |= image_durable(writer, &file->syncing.pages[i]);

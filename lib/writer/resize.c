@@ -102,8 +102,11 @@ static void take_end_back(struct tarn_writer *writer, uint32_t id, struct file_o
 static void begin_cut(struct tarn_writer *writer, uint32_t id, enum file_op_state state)
 {
     struct file_op *op = &writer->files[id].op;
-    publish_end(writer, id, op);
+    if (!PLANTED(COUNT_LOWERED_AFTER_SCAN))
+        publish_end(writer, id, op);
     int result = collect_frames(writer, id, op);
+    if (PLANTED(COUNT_LOWERED_AFTER_SCAN))
+        publish_end(writer, id, op);
     op->state = state;
     if (result < 0) {
         /* Past the point of no return the next takeover goes on with it. */
@@ -383,6 +386,8 @@ static void extend(struct tarn_writer *writer, uint32_t id)
         end_op(writer, id, -EFBIG);
         return;
     }
+    if (PLANTED(COUNT_RAISED_BEFORE_SIZE))
+        tarn_store_release(&file_entry(writer, id)->page_count, op->count);
     /* What lies beyond the count is garbage; the new pages are zeros. */
     int result = set_size(writer, id, op->count_before);
     off_t offset = (off_t)(op->count_before << shift);

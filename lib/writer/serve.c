@@ -10,6 +10,8 @@
 void tarn_writer_answer(struct tarn_writer *writer, unsigned slot, uint64_t asked, int result)
 {
     tarn_word *word = &tarn_view_slot(writer->view, slot)->request.word;
+    if (PLANTED(ANSWERED_WITHOUT_SERIAL))
+        asked = tarn_load_acquire(word);
     uint64_t done = request_word_of(request_word_serial(asked), result, REQUEST_DONE);
     if (writer->served[slot] == asked)
         writer->served[slot] = 0;

@@ -49,7 +49,7 @@ static bool copy_committed(struct tarn_writer *writer, uint32_t frame, uint64_t 
     uint64_t entry;
     if (mtr_word_state(mtr) == MTR_NONE || !find_mtr_entry(slot, mtr, frame, &place, &entry))
         return false;
-    if (mtr_word_state(mtr) == MTR_ACTIVE)
+    if (mtr_word_state(mtr) == MTR_ACTIVE && !PLANTED(UNCOMMITTED_BYTES_WRITTEN))
         tarn_shadow_image(view, entry, ret_image);
     else
         tarn_racy_copy(ret_image, tarn_view_frame(view, frame), view->geometry.page_bytes);
@@ -87,7 +87,8 @@ static enum stage try_copy(struct tarn_writer *writer, uint32_t frame, uint64_t 
     word = tarn_load_acquire(&descriptor->frame_word);
     if (frame_word_generation(word) != generation)
         return STAGE_GONE;
-    if (!kept || tarn_load_acquire(&descriptor->dirty_word) != dirty)
+    if ((!kept && !PLANTED(TORN_COPY_WRITTEN)) ||
+        tarn_load_acquire(&descriptor->dirty_word) != dirty)
         return STAGE_BUSY;
     *ret_page = (struct staged_page){
         .generation = generation, .dirty_word = dirty, .frame = frame, .clears = free};

@@ -447,6 +447,9 @@ static int work(struct tarn_writer *writer)
     /* First what a dead writer has begun: a request for it that still stands joins in, and one that
      * would contradict it waits. */
     tarn_writer_files_resume(writer);
+    for (unsigned slot = 1; PLANTED(REQUESTS_LOST_AT_TAKEOVER) && slot <= writer->view->slot_max;
+         slot++)
+        writer->served[slot] = tarn_load_acquire(&tarn_view_slot(writer->view, slot)->request.word);
     tarn_writer_look(writer);
     while (result == 0) {
         if (writer->look)
