@@ -28,32 +28,47 @@ void tarn_hold_raise_marks(struct tarn_session *session, unsigned index)
  * to search after a session had many pins once. */
 static void lower_marks(struct tarn_session *session)
 {
-    uint64_t used = ~session->free_holds & TARN_MASK(TARN_HOLDS_MAX);
-    unsigned need = used == 0 ? 1 : 64 - (unsigned)__builtin_clzll(used);
-    if (need >= session->holds_marked)
+    unsigned need = session->holds_marked;
+    while (need > 1 && session->pinned[need - 1] == 0)
+        need--;
+    if (need == session->holds_marked)
         return;
     tarn_hold_raise_marks(session, need - 1);
+    if (session->hold_next >= need)
+        session->hold_next = 0;
 }
 
-/* Makes the marks cover the next `count` empty holds. */
-static void cover_holds(struct tarn_session *session, unsigned count)
+int tarn_hold_find(struct tarn_session *session)
 {
-    uint64_t after = session->free_holds;
-    for (unsigned i = 1; i < count; i++)
-        after &= after - 1;
-    unsigned last = (unsigned)__builtin_ctzll(after);
-    if (last >= session->holds_marked)
-        tarn_hold_raise_marks(session, last);
-}
-
-int tarn_hold_none(struct tarn_session *session)
-{
+    for (unsigned hold = 0; hold < TARN_HOLDS_MAX; hold++) {
+        if (session->pinned[hold] != 0)
+            continue;
+        if (hold >= session->holds_marked && !PLANTED(MARK_NOT_RAISED))
+            tarn_hold_raise_marks(session, hold);
+        session->hold_next = hold;
+        return (int)hold;
+    }
     return tarn_fail(session, -EMFILE, "session %u has %u pins, the most it can have; unpin some",
                      session->slot, TARN_HOLDS_MAX);
 }
 
+void tarn_hits_publish(struct tarn_session *session)
+{
+    if (session->hits_from != session->hits_left)
+        tarn_hits_add(session, session->hits_file, session->hits_from - session->hits_left);
+    session->hits_from = session->hits_left;
+}
+
+static TARN_SLOW void begin_sample(struct tarn_session *session)
+{
+    tarn_hits_publish(session);
+    session->hits_left = session->hits_from = TARN_SAMPLE_EVERY;
+    session->hits_file = TARN_HITS_NONE;
+}
+
 static void count_miss(struct tarn_session *session, struct tarn_page_id id)
 {
+    tarn_hits_publish(session);
     tarn_counter(session, COUNTER_MISSES, 1);
     tarn_fetch_add_full(&session->view.files[tarn_page_file(id)].misses, 1);
 }
@@ -380,7 +395,7 @@ static TARN_SLOW int fetch_slowly(struct tarn_session *session, struct tarn_page
             if (hints & TARN_HINT_BATCHED)
                 count_miss(session, id);
             else
-                tarn_count(tarn_hits_of(session, id), 1);
+                tarn_hits_add(session, tarn_page_file(id), 1);
             *ret_frame = frame;
             return 0;
         }
@@ -408,7 +423,7 @@ int tarn_fetch(struct tarn_session *session, struct tarn_page_id id, unsigned hi
         (hints & TARN_HINT_BATCHED) != 0 || !tarn_pin_valid(session, frame, word, hold))
         return fetch_slowly(session, id, hints, hold, ret_frame);
     tarn_touch(&session->view.descriptors[frame], hints);
-    tarn_count(tarn_hits_of(session, id), 1);
+    tarn_hits_add(session, tarn_page_file(id), 1);
     *ret_frame = frame;
     return 0;
 }
@@ -450,23 +465,20 @@ static TARN_SLOW int pin_slowly(struct tarn_session *session, struct tarn_page_i
     uint32_t frame;
     int result = tarn_fetch(session, id, hints, (unsigned)hold, &frame);
     if (result < 0) {
-        session->free_holds |= UINT64_C(1) << hold;
+        session->pinned[hold] = 0;
         return result;
     }
-    session->pinned[hold] = hold_of(frame);
+    session->pinned[hold] = (uint64_t)frame + 1;
     *ret_pin = (struct tarn_pin){tarn_view_frame(&session->view, frame), frame, (uint32_t)hold};
     return 0;
 }
 
 /* The hit: announces a hold of the frame, makes sure, counts. False: nothing was done. */
-static TARN_INLINE bool hit(struct tarn_session *session, struct tarn_page_id id, uint32_t frame,
-                            uint64_t word, unsigned hints, struct tarn_pin *ret_pin)
+static TARN_INLINE bool hit(struct tarn_session *session, uint32_t frame, uint64_t word,
+                            unsigned hints, struct tarn_pin *ret_pin)
 {
-    uint64_t free_holds = session->free_holds;
-    unsigned hold = (unsigned)__builtin_ctzll(free_holds | UINT64_C(1) << TARN_HOLDS_MAX);
-    if (__builtin_expect(frame_word_state(word) != FRAME_VALID ||
-                             (hold >= session->holds_marked && !PLANTED(MARK_NOT_RAISED)),
-                         0) ||
+    unsigned hold = session->hold_next;
+    if (__builtin_expect(frame_word_state(word) != FRAME_VALID, 0) ||
         !tarn_pin_valid(session, frame, word, hold))
         return false;
     ret_pin->data = tarn_view_frame(&session->view, frame);
@@ -474,14 +486,10 @@ static TARN_INLINE bool hit(struct tarn_session *session, struct tarn_page_id id
      * stores would wait until those have left the store buffer. */
     const uint32_t names[] = {frame, hold};
     memcpy(&ret_pin->frame, names, sizeof names);
-    session->free_holds = free_holds & (free_holds - 1);
-    session->pinned[hold] = hold_of(frame);
+    session->pinned[hold] = (uint64_t)frame + 1;
     tarn_touch(&session->view.descriptors[frame], hints);
-    tarn_word *hits = tarn_hits_of(session, id);
-    uint64_t count = tarn_load_relaxed(hits) + 1;
-    tarn_store_relaxed(hits, count);
-    if (__builtin_expect(count % TARN_SAMPLE_EVERY == 0, 0))
-        session->attention = 1;
+    if (__builtin_expect(--session->hits_left == 0, 0))
+        begin_sample(session);
     return true;
 }
 
@@ -491,37 +499,51 @@ static TARN_SLOW int pin_elsewhere(struct tarn_session *session, struct tarn_pag
 {
     uint64_t word;
     uint32_t frame = tarn_table_search(&session->view, id.value, &word);
-    if (frame != TARN_NO_FRAME && hit(session, id, frame, word, hints, ret_pin))
+    if (frame != TARN_NO_FRAME && hit(session, frame, word, hints, ret_pin))
         return 0;
     return pin_slowly(session, id, hints, ret_pin);
 }
 
-/* Refused; or the one hit in TARN_SAMPLE_EVERY that is timed. */
+/* Refused; or a hit in another file than the one before; or the one that is timed. */
 static TARN_SLOW int pin_with_attention(struct tarn_session *session, struct tarn_page_id id,
                                         unsigned hints, struct tarn_pin *ret_pin)
 {
     if (session->refusal != 0)
         return tarn_session_refuse(session);
-    session->attention = 0;
-    uint64_t before = tarn_load_relaxed(tarn_hits_of(session, id));
+    bool timed = session->hits_file == TARN_HITS_NONE;
+    tarn_hits_publish(session);
+    session->hits_file = page_id_file(id.value);
+    if (!timed)
+        return tarn_pin(session, id, hints, ret_pin);
     uint64_t begun = tarn_now_ns();
     int result = tarn_pin(session, id, hints, ret_pin);
-    if (tarn_load_relaxed(tarn_hits_of(session, id)) != before)
+    if (session->hits_left != TARN_SAMPLE_EVERY)
         tarn_latency_add(session, LATENCY_HIT, tarn_now_ns() - begun);
+    tarn_hits_publish(session);
     return result;
+}
+
+/* The hold that is tried first is in use: another one, and again. */
+static TARN_SLOW int pin_with_other_hold(struct tarn_session *session, struct tarn_page_id id,
+                                         unsigned hints, struct tarn_pin *ret_pin)
+{
+    int hold = tarn_hold_find(session);
+    return hold < 0 ? hold : tarn_pin(session, id, hints, ret_pin);
 }
 
 /* Every call out of here is the last thing done, so that a hit saves no registers for it. */
 int tarn_pin(struct tarn_session *session, struct tarn_page_id id, unsigned hints,
              struct tarn_pin *ret_pin)
 {
-    if (__builtin_expect(session->attention != 0, 0))
+    if (__builtin_expect(session->hits_file != page_id_file(id.value), 0))
         return pin_with_attention(session, id, hints, ret_pin);
+    if (__builtin_expect(session->pinned[session->hold_next] != 0, 0))
+        return pin_with_other_hold(session, id, hints, ret_pin);
     uint64_t word;
     uint32_t frame = tarn_table_find_at_home(&session->view, id.value, &word);
     if (__builtin_expect(frame == TARN_NO_FRAME, 0))
         return pin_elsewhere(session, id, hints, ret_pin);
-    if (__builtin_expect(hit(session, id, frame, word, hints, ret_pin), 1))
+    if (__builtin_expect(hit(session, frame, word, hints, ret_pin), 1))
         return 0;
     return pin_slowly(session, id, hints, ret_pin);
 }
@@ -545,51 +567,88 @@ int tarn_unpin(struct tarn_session *session, struct tarn_pin pin)
 {
     if (__builtin_expect(session->refusal != 0, 0))
         return tarn_session_refuse(session);
-    if (__builtin_expect(pin.hold >= TARN_HOLDS_MAX || pin.frame > TARN_FRAME_MAX ||
-                             session->pinned[pin.hold] != hold_of(pin.frame),
-                         0))
+    if (__builtin_expect(
+            pin.hold >= TARN_HOLDS_MAX || session->pinned[pin.hold] != (uint64_t)pin.frame + 1, 0))
         return unpin_refused(session, pin);
     tarn_hold_give(session, pin.hold);
     return 0;
 }
 
-/* Stores all holds, then one barrier, then looks at all frame words once more. Pages that are not
- * there are left for later: their frame is TARN_NO_FRAME. Returns how many are pinned. */
-static unsigned pin_present(struct tarn_session *session, const struct tarn_page_id *ids,
-                            unsigned count, unsigned hints, struct tarn_pin *pins)
+/* Finds the pages and stores the holds of those that are there; the others get a hold alone, and
+ * their frame is TARN_NO_FRAME. Returns for how many there was an empty hold. */
+static inline unsigned store_holds(struct tarn_session *session, const struct tarn_page_id *ids,
+                                   unsigned count, uint64_t *ret_words, struct tarn_pin *ret_pins)
 {
-    uint64_t words[TARN_HOLDS_MAX];
-    unsigned pinned = 0;
-    for (unsigned i = 0; i < count; i++) {
-        unsigned hold = (unsigned)__builtin_ctzll(session->free_holds);
-        uint32_t frame = tarn_table_find(&session->view, ids[i].value, &words[i]);
-        if (__builtin_expect(frame == TARN_NO_FRAME || frame_word_state(words[i]) != FRAME_VALID,
-                             0))
+    unsigned hold = 0;
+    for (unsigned i = 0; i < count; i++, hold++) {
+        while (session->pinned[hold] != 0)
+            if (++hold > TARN_HOLDS_MAX)
+                return i;
+        if (__builtin_expect(hold >= session->holds_marked, 0))
+            tarn_hold_raise_marks(session, hold);
+        uint32_t frame = tarn_table_find_at_home(&session->view, ids[i].value, &ret_words[i]);
+        if (__builtin_expect(frame == TARN_NO_FRAME, 0))
+            frame = tarn_table_search(&session->view, ids[i].value, &ret_words[i]);
+        if (__builtin_expect(
+                frame == TARN_NO_FRAME || frame_word_state(ret_words[i]) != FRAME_VALID, 0)) {
             frame = TARN_NO_FRAME;
-        else
+        } else {
             tarn_half_store_relaxed(session->hold[hold], hold_of(frame));
-        session->free_holds &= session->free_holds - 1;
-        pins[i].frame = frame;
-        pins[i].hold = hold;
+            /* The walk through the page tables of the processor goes on beside the other pages. */
+            __builtin_prefetch(tarn_view_frame(&session->view, frame));
+        }
+        ret_pins[i].frame = frame;
+        ret_pins[i].hold = hold;
+    }
+    return count;
+}
+
+static TARN_SLOW void count_hits_one_by_one(struct tarn_session *session,
+                                            const struct tarn_page_id *ids,
+                                            const struct tarn_pin *pins, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (pins[i].frame != TARN_NO_FRAME)
+            tarn_hits_add(session, page_id_file(ids[i].value), 1);
+}
+
+/* Stores all holds, then one barrier, then looks at all frame words once more. Returns how many are
+ * pinned; the others have a hold that is taken, and no frame. Or -EMFILE: nothing is taken. */
+static int pin_present(struct tarn_session *session, const struct tarn_page_id *ids, unsigned count,
+                       unsigned hints, struct tarn_pin *pins)
+{
+    uint64_t other_file = 0; /* bits in which the ids differ */
+    uint64_t words[TARN_HOLDS_MAX];
+    unsigned stored = store_holds(session, ids, count, words, pins);
+    if (__builtin_expect(stored < count, 0)) {
+        while (stored-- > 0)
+            tarn_half_store_release(session->hold[pins[stored].hold], 0);
+        return -EMFILE;
     }
     order_holds_before_frame_words(session->hold[pins[0].hold]);
+    unsigned pinned = 0;
     for (unsigned i = 0; i < count; i++) {
         uint32_t frame = pins[i].frame;
-        if (__builtin_expect(frame == TARN_NO_FRAME, 0))
-            continue;
-        struct tarn_descriptor *descriptor = &session->view.descriptors[frame];
-        if (__builtin_expect(tarn_load_acquire(&descriptor->frame_word) != words[i], 0)) {
+        if (__builtin_expect(frame == TARN_NO_FRAME ||
+                                 tarn_load_acquire(&session->view.descriptors[frame].frame_word) !=
+                                     words[i],
+                             0)) {
             tarn_half_store_release(session->hold[pins[i].hold], 0);
+            session->pinned[pins[i].hold] = PINNED_INSIDE;
             pins[i].frame = TARN_NO_FRAME;
             continue;
         }
-        tarn_touch(descriptor, hints);
-        session->pinned[pins[i].hold] = hold_of(frame);
+        tarn_touch(&session->view.descriptors[frame], hints);
+        session->pinned[pins[i].hold] = (uint64_t)frame + 1;
+        other_file |= ids[i].value ^ ids[0].value;
         pins[i].data = tarn_view_frame(&session->view, frame);
-        tarn_count(tarn_hits_of(session, ids[i]), 1);
         pinned++;
     }
-    return pinned;
+    if (__builtin_expect(page_id_file(other_file) != 0, 0))
+        count_hits_one_by_one(session, ids, pins, count);
+    else
+        tarn_hits_add(session, page_id_file(ids[0].value), pinned);
+    return (int)pinned;
 }
 
 /* Those that were not there: read together, then pinned one by one. */
@@ -614,40 +673,42 @@ static int pin_missing(struct tarn_session *session, const struct tarn_page_id *
             pins[i].frame = TARN_NO_FRAME;
             return result;
         }
-        session->pinned[pins[i].hold] = hold_of(pins[i].frame);
+        session->pinned[pins[i].hold] = (uint64_t)pins[i].frame + 1;
         pins[i].data = tarn_view_frame(&session->view, pins[i].frame);
     }
     return 0;
 }
 
-static TARN_SLOW int refuse_many(struct tarn_session *session, unsigned count, unsigned free_count)
+static TARN_SLOW int refuse_many(struct tarn_session *session, unsigned count)
 {
     if (session->refusal != 0)
         return tarn_session_refuse(session);
     if (count < 1 || count > TARN_HOLDS_MAX)
         return tarn_fail(session, -EINVAL, "%u pages: pin_many takes 1 to %u", count,
                          TARN_HOLDS_MAX);
+    unsigned used = 0;
+    for (unsigned hold = 0; hold < TARN_HOLDS_MAX; hold++)
+        used += session->pinned[hold] != 0;
     return tarn_fail(session, -EMFILE, "%u more pins: session %u has %u of %u already", count,
-                     session->slot, TARN_HOLDS_MAX - free_count, TARN_HOLDS_MAX);
+                     session->slot, used, TARN_HOLDS_MAX);
 }
 
 int tarn_pin_many(struct tarn_session *session, const struct tarn_page_id *ids, unsigned count,
                   unsigned hints, struct tarn_pin *ret_pins)
 {
-    unsigned free_count = (unsigned)__builtin_popcountll(session->free_holds);
-    if (session->refusal != 0 || count < 1 || free_count < count)
-        return refuse_many(session, count, free_count);
-    struct tarn_pin pins[TARN_HOLDS_MAX];
-    cover_holds(session, count);
-    int result = 0;
-    if (pin_present(session, ids, count, hints, pins) < count)
-        result = pin_missing(session, ids, count, hints, pins);
-    if (result < 0) {
-        for (unsigned i = 0; i < count; i++)
-            tarn_hold_give(session, pins[i].hold);
-        return result;
+    if (__builtin_expect(session->refusal != 0 || count < 1 || count > TARN_HOLDS_MAX, 0))
+        return refuse_many(session, count);
+    int result = pin_present(session, ids, count, hints, ret_pins);
+    if (__builtin_expect(result < 0, 0))
+        return refuse_many(session, count);
+    if (__builtin_expect((unsigned)result < count, 0)) {
+        result = pin_missing(session, ids, count, hints, ret_pins);
+        if (result < 0) {
+            for (unsigned i = 0; i < count; i++)
+                tarn_hold_give(session, ret_pins[i].hold);
+            return result;
+        }
     }
-    memcpy(ret_pins, pins, count * sizeof *pins);
     return 0;
 }
 
@@ -658,8 +719,8 @@ int tarn_unpin_many(struct tarn_session *session, const struct tarn_pin *pins, u
     int result = 0;
     for (unsigned i = 0; i < count; i++) {
         struct tarn_pin pin = pins[i];
-        if (__builtin_expect(pin.hold < TARN_HOLDS_MAX && pin.frame <= TARN_FRAME_MAX &&
-                                 session->pinned[pin.hold] == hold_of(pin.frame),
+        if (__builtin_expect(pin.hold < TARN_HOLDS_MAX &&
+                                 session->pinned[pin.hold] == (uint64_t)pin.frame + 1,
                              1))
             tarn_hold_give(session, pin.hold);
         else if (result == 0)

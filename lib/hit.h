@@ -5,33 +5,31 @@
 
 #include "lib/internal.h"
 
-/* Hits between two that are timed. */
+/* Hits between two that are timed. They are counted in private memory, and published then, when one
+ * is in another file, and where time does not matter. */
 #define TARN_SAMPLE_EVERY 256u
 
 /* Makes the marks cover hold `index`, line after line, before anything is stored there. */
 void tarn_hold_raise_marks(struct tarn_session *session, unsigned index);
 
-/* -EMFILE, with a message. */
-int tarn_hold_none(struct tarn_session *session);
+/* Makes the first empty hold the next one, under a mark. Returns it, or -EMFILE with a message. */
+int tarn_hold_find(struct tarn_session *session);
 
-/* Takes an empty hold and raises the mark; returns its number, or -EMFILE with a message. */
+/* Takes an empty hold for the library's own use; returns its number, or -EMFILE with a message. */
 static inline int tarn_hold_take(struct tarn_session *session)
 {
-    uint64_t free_holds = session->free_holds;
-    if (__builtin_expect(free_holds == 0, 0))
-        return tarn_hold_none(session);
-    unsigned index = (unsigned)__builtin_ctzll(free_holds);
-    session->free_holds = free_holds & (free_holds - 1);
-    if (__builtin_expect(index >= session->holds_marked, 0))
-        tarn_hold_raise_marks(session, index);
-    return (int)index;
+    int hold = (int)session->hold_next;
+    if (__builtin_expect(session->pinned[hold] != 0, 0))
+        hold = tarn_hold_find(session);
+    if (__builtin_expect(hold >= 0, 1))
+        session->pinned[hold] = PINNED_INSIDE;
+    return hold;
 }
 
 static inline void tarn_hold_give(struct tarn_session *session, unsigned hold)
 {
     tarn_half_store_release(session->hold[hold], 0); /* pairs: "hold" */
     session->pinned[hold] = 0;
-    session->free_holds |= UINT64_C(1) << hold;
 }
 
 static inline void tarn_touch(struct tarn_descriptor *descriptor, unsigned hints)
@@ -42,9 +40,13 @@ static inline void tarn_touch(struct tarn_descriptor *descriptor, unsigned hints
         tarn_half_store_relaxed(&descriptor->hint, wanted);
 }
 
-static inline tarn_word *tarn_hits_of(struct tarn_session *session, struct tarn_page_id id)
+/* Adds what was counted in private to the slot. */
+void tarn_hits_publish(struct tarn_session *session);
+
+/* Hits that are not counted in private. */
+static inline void tarn_hits_add(struct tarn_session *session, uint32_t file, uint64_t hits)
 {
-    return &session->shared->file_hits[page_id_file(id.value) % TARN_FILE_CELLS];
+    tarn_count(&session->shared->file_hits[file % TARN_FILE_CELLS], hits);
 }
 
 /* The page is there and VALID: announces the hold and makes sure. */

@@ -80,20 +80,27 @@ struct tarn_shadow {
     unsigned claim;
 };
 
+#define PINNED_SHARED  (UINT64_C(1) << 40)
+#define PINNED_INSIDE  UINT64_MAX
+#define TARN_HITS_NONE UINT32_MAX
+
 struct tarn_session {
     /* What a hit reads and writes of this process's own memory. */
-    int attention; /* not 0: the next pin is not a plain hit: refused, or to be timed */
-    int refusal;   /* 0, or what every call answers: -EBADF, -ECHILD */
+    uint32_t hits_file; /* of the hits counted here; TARN_HITS_NONE: the next one is no plain hit */
+    uint32_t hits_left; /* until one is timed */
+    uint32_t hits_from; /* hits_left when they were published */
+    int refusal;        /* 0, or what every call answers: -EBADF, -ECHILD */
     unsigned slot;
-    uint64_t free_holds;   /* bit set: that hold is empty; 60 bits */
-    uint64_t shared_holds; /* bit set: that hold says shared */
+    unsigned hold_next;    /* tried first; below holds_marked */
     unsigned holds_marked; /* holds that the marks cover */
+    uint64_t shared_holds; /* bit set: that hold says shared */
     struct tarn_view view; /* a copy, so that a hit follows one pointer less */
     struct tarn_slot *shared;
     tarn_half *hold[TARN_HOLDS_MAX];
-    /* What stands in each hold that a pin of the caller's names; 0: no pin does. Unpin looks here:
-     * a load of the hold itself would wait for the barrier that stored it. */
-    uint32_t pinned[TARN_HOLDS_MAX];
+    /* What each hold is used for: 0: it is empty; frame + 1: a pin of the caller's, with
+     * PINNED_SHARED while it is latched; PINNED_INSIDE: the library's own. Unpin looks here: a load
+     * of the hold itself would wait for the barrier that stored it. The last one is never empty. */
+    uint64_t pinned[TARN_HOLDS_MAX + 1];
     uint64_t sticky_bit;
 
     struct tarn_pool *pool;

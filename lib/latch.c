@@ -81,7 +81,7 @@ int tarn_latch_shared(struct tarn_session *session, struct tarn_pin pin, int32_t
         tarn_wait_end(&wait, LATENCY_SHARED);
     if (result == 0) {
         session->shared_holds |= UINT64_C(1) << pin.hold;
-        session->pinned[pin.hold] |= HOLD_SHARED;
+        session->pinned[pin.hold] |= PINNED_SHARED;
         tarn_counter(session, COUNTER_LATCHES_SHARED, 1);
     }
     return result;
@@ -97,7 +97,7 @@ int tarn_unlatch_shared(struct tarn_session *session, struct tarn_pin pin)
     if ((value & HOLD_SHARED) == 0)
         return refuse_page(session, -EINVAL, pin.frame, "is not latched through this pin");
     tarn_half_store_release(session->hold[pin.hold], hold_of(pin.frame)); /* pairs: "hold" */
-    session->pinned[pin.hold] = hold_of(pin.frame);
+    session->pinned[pin.hold] &= ~PINNED_SHARED;
     session->shared_holds &= ~(UINT64_C(1) << pin.hold);
     return 0;
 }

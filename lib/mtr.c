@@ -307,7 +307,7 @@ static TARN_INLINE bool take_at_once(struct tarn_session *session, struct tarn_m
     if (latched && (tarn_load_acquire(&descriptor->frame_word) == word ||
                     PLANTED(TAKEN_WITHOUT_SECOND_LOOK))) {
         tarn_touch(descriptor, TARN_HINT_NONE);
-        tarn_count(tarn_hits_of(session, page->id), 1);
+        tarn_hits_add(session, page_id_file(page->id.value), 1);
         return true;
     }
     if (latched)

@@ -66,7 +66,8 @@ static void after_fork_in_child(void)
         close_descriptors(pool);
         for (unsigned slot = 1; slot <= pool->view.slot_max; slot++)
             if (pool->sessions[slot] != NULL) {
-                pool->sessions[slot]->attention = pool->sessions[slot]->refusal = -ECHILD;
+                pool->sessions[slot]->hits_file = TARN_HITS_NONE;
+                pool->sessions[slot]->refusal = -ECHILD;
                 tarn_ahead_close_in_child(pool->sessions[slot]);
             }
         if (pool->embedded != NULL)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/hit.h"
 #include "lib/internal.h"
 
 int tarn_pool_lock(struct tarn_pool *pool)
@@ -102,7 +103,10 @@ static struct tarn_session *new_session(struct tarn_pool *pool,
     memset(session, 0, sizeof *session);
     session->pool = pool;
     session->view = pool->view;
-    session->free_holds = TARN_MASK(TARN_HOLDS_MAX);
+    session->hold_next = TARN_HOLDS_MAX;
+    session->pinned[TARN_HOLDS_MAX] = PINNED_INSIDE;
+    session->hits_file = TARN_HITS_NONE;
+    session->hits_left = session->hits_from = TARN_SAMPLE_EVERY;
     memset(session->free_claims, 0xff, sizeof session->free_claims);
     int32_t wait_ms = options == NULL ? 0 : options->wait_ms;
     int32_t frame_wait_ms = options == NULL ? 0 : options->frame_wait_ms;
@@ -214,12 +218,14 @@ int tarn_session_close(struct tarn_session *session)
     struct tarn_pool *pool = session->pool;
     /* Reads that were begun end before their frames are given back; they go to private memory. */
     tarn_ahead_free(session);
+    tarn_hits_publish(session);
     int cancel_state = tarn_pool_lock(pool);
     if (PLANTED(LIFE_BYTE_GIVEN_BEFORE_CLEARED))
         tarn_lock_byte(pool->map_fd, TARN_LOCK_LIFE + session->slot, F_UNLCK);
     tarn_clear_slot(pool, session->slot);
     pool->sessions[session->slot] = NULL;
-    session->attention = session->refusal = -EBADF;
+    session->hits_file = TARN_HITS_NONE;
+    session->refusal = -EBADF;
     session->next = pool->closed;
     pool->closed = session;
     tarn_lock_byte(pool->map_fd, TARN_LOCK_LIFE + session->slot, F_UNLCK);

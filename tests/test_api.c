@@ -317,6 +317,11 @@ START_TEST(pin_many_pins_all_or_none)
 
     ids[9] = page(PAGES);
     assert_fails(session, -ERANGE, "128", tarn_pin_many(session, ids, 16, 0, pins));
+    ids[9] = page(9);
+    for (unsigned i = 0; i < 50; i++)
+        assert_ok(session, tarn_pin(session, page(i), TARN_HINT_NONE, &pins[i]));
+    assert_fails(session, -EMFILE, "50 of 60", tarn_pin_many(session, ids, 16, 0, pins + 50));
+    assert_ok(session, tarn_unpin_many(session, pins, 50));
     for (unsigned i = 0; i < 60; i++)
         assert_ok(session, tarn_pin(session, page(i % 30), TARN_HINT_NONE, &pins[i]));
     assert_ok(session, tarn_unpin_many(session, pins, 60));
