@@ -986,6 +986,31 @@ START_TEST(incarnations_are_never_given_twice)
 }
 END_TEST
 
+/* It was made and not yet in the table; its name stood in the way of every later one. */
+START_TEST(temporary_file_that_a_dead_writer_was_making_is_in_nobodys_way)
+{
+    struct tarn_file_record record = {.kind = FILE_TEMPORARY};
+    char name[TARN_PATH_BYTES];
+    uint32_t other;
+
+    begin_pool(256);
+    begin_writer((enum tarn_io_backend)_i);
+    assert_ok(session, tarn_file_open(session, "first", TARN_FILE_TEMPORARY, &other));
+    record.incarnation =
+        file_word_incarnation(tarn_load_relaxed(&pool->view.files[other].word)) + 1;
+    record.id = other + 1;
+    tarn_record_file_name(&record, name);
+    int fd = openat(pool->directory_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    ck_assert_int_eq(write(fd, "half a page", 11), 11);
+    close(fd);
+    assert_ok(session, tarn_file_open(session, "second", TARN_FILE_TEMPORARY, &other));
+    ck_assert_uint_eq(other, record.id);
+    assert_ok(session, tarn_file_extend(session, other, 1));
+    ck_assert(page_has(session, tarn_page_id(other, 0), 0));
+    ck_assert_int_eq(end_writer(), 0);
+}
+END_TEST
+
 static void add(TCase *tcase, const TTest *test)
 {
     tcase_add_loop_test(tcase, test, TARN_IO_URING, TARN_IO_THREADS + 1);
@@ -1026,4 +1051,5 @@ void test_suite(Suite *suite)
     add(files, files_change_their_sizes_side_by_side);
     add(files, file_that_is_gone_concerns_itself_alone);
     add(files, incarnations_are_never_given_twice);
+    add(files, temporary_file_that_a_dead_writer_was_making_is_in_nobodys_way);
 }

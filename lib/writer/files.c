@@ -195,12 +195,15 @@ static bool takes_direct(const struct tarn_writer *writer, const char *name)
            writer->view->geometry.page_bytes % status.stx_dio_offset_align == 0;
 }
 
-/* Makes the file if it is not there and may be made; *ret_made says so. */
+/* Makes the file if it is not there and may be made; *ret_made says so. A temporary one has a name
+ * that was never in the table: what stands there was made by a writer that died before it was. */
 static int make_file(const struct tarn_writer *writer, const char *name, bool temporary,
                      bool *ret_made)
 {
     int directory_fd = writer->pool->directory_fd;
     mode_t mode = (mode_t)writer->view->superblock->mode & 0666;
+    if (temporary)
+        unlinkat(directory_fd, name, 0);
     int fd = openat(directory_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return -errno;
