@@ -48,6 +48,7 @@ struct worker {
     struct tarn_session *session;
     uint64_t random;
     _Atomic uint64_t *mark; /* counts moments that are worth being killed at; may be NULL */
+    void (*at_mark)(struct worker *worker); /* called at these moments; may be NULL */
     uint64_t copy[LOAD_WORDS];
 };
 
@@ -190,6 +191,8 @@ static inline void pass_mark(struct worker *worker)
 {
     if (worker->mark != NULL)
         atomic_fetch_add(worker->mark, 1);
+    if (worker->at_mark != NULL)
+        worker->at_mark(worker);
 }
 
 /* Operations: negative when a call failed that must not. */
@@ -424,26 +427,11 @@ static inline void open_worker(struct worker *worker, struct load *load, uint64_
     }
 }
 
-/* The process that works from beginning to end, without a pause that would make it slow. */
+/* A process that works from beginning to end. */
 struct survivor {
     struct load *load;
     unsigned number;
 };
-
-static inline void survive(void *argument)
-{
-    const struct survivor *survivor = argument;
-    struct load *load = survivor->load;
-    struct worker worker;
-
-    open_worker(&worker, load, survivor->number);
-    while (!atomic_load(&load->ends) && work_steadily(&worker) >= 0) {
-        /* The others need the processors too. */
-        if (atomic_fetch_add(&load->steps[survivor->number], 1) % 8 == 0)
-            tarn_sleep_ns(NS_PER_MS / 5);
-    }
-    _exit(tarn_detach(worker.pool) != 0 || load->errors != 0);
-}
 
 /* Makes pool and file, each page with sequence number 1. Returns the handle; the writer runs. */
 static inline struct tarn_pool *make_load(struct load *load, unsigned frame_count,

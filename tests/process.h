@@ -90,9 +90,13 @@ static inline void stop_process(pid_t pid)
                   (unsigned)status);
 }
 
+/* Returns when it runs, or has ended: a stop that overtook this would not be told to anybody. */
 static inline void continue_process(pid_t pid)
 {
+    siginfo_t info;
+
     ck_assert_int_eq(kill(pid, SIGCONT), 0);
+    ck_assert(waitid(P_PID, (id_t)pid, &info, WCONTINUED) == 0 || errno == ECHILD);
 }
 
 /* The first slot that a session of the process has; 0: none. */

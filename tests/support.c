@@ -32,6 +32,7 @@ struct test_run {
 static struct test_run *run;
 static uint64_t seed;
 static pid_t suite_pid;
+static char **command_line;
 
 static _Noreturn void die(const char *what)
 {
@@ -52,6 +53,14 @@ uint64_t test_random(uint64_t *state)
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     return z ^ (z >> 31);
+}
+
+uint64_t test_option(const char *name, uint64_t otherwise)
+{
+    for (char **word = command_line; word[0] != NULL && word[1] != NULL; word++)
+        if (strncmp(word[0], "--", 2) == 0 && strcmp(word[0] + 2, name) == 0)
+            return strtoull(word[1], NULL, 0);
+    return otherwise;
 }
 
 const char *test_pool_name(void)
@@ -86,7 +95,7 @@ const char *test_path(const char *name)
     static struct kept {
         struct kept *next;
         char path[PATH_MAX];
-    } *all;
+    } * all;
     struct kept *kept = malloc(sizeof(*kept));
 
     if (kept == NULL)
@@ -279,6 +288,7 @@ int main(int argc, char **argv)
     if (run == MAP_FAILED)
         die("mmap");
     suite_pid = getpid();
+    command_line = argv;
     choose_seed();
     test_suite(suite);
     reporter = start_reporter(tap_path, sizeof(tap_path));

@@ -46,6 +46,9 @@ const char *test_path(const char *name);
  * same seed draws the same numbers. */
 uint64_t test_seed(void);
 
+/* The number that follows --NAME on the program's command line; `otherwise` where it is not. */
+uint64_t test_option(const char *name, uint64_t otherwise);
+
 /* The next number of a sequence; begin it with test_seed(), plus a number for each process. */
 uint64_t test_random(uint64_t *state);
 

@@ -4,7 +4,7 @@
  * Elsewhere: segments from before a reboot, of another version, layout or byte order, truncated,
  * behind a link, of another owner or mode, and short reads (test_errors); a segment removed while
  * in use and built again (test_directory); a stopped process (test_stop); a newcomer killed at each
- * step of joining (test_kill); late writes of a dead writer (test_fence).
+ * step of joining (kill/life); late writes of a dead writer (test_fence).
  */
 #include <linux/sched.h>
 #include <sched.h>
