@@ -120,7 +120,10 @@ static uint64_t follow_sharers(struct walk *walk, uint32_t frame, unsigned slot,
     return 0;
 }
 
-/* 0, or the identity of a cycle through the slot that asks. Depth: at most the number of slots. */
+/* 0, or the identity of a cycle through the slot that asks. Depth: at most the number of slots.
+ * A wait may stand in a slot after it is over, for as long as its session does not run; the frame
+ * may be another page's by then, or a shadow of the slot that asks. Who still waits for the word
+ * has set the waiters bit in it. */
 static uint64_t follow(struct walk *walk, unsigned slot)
 {
     const struct tarn_view *view = walk->view;
@@ -133,7 +136,7 @@ static uint64_t follow(struct walk *walk, unsigned slot)
     case WAIT_LOAD:
         if (object < view->geometry.frame_count) {
             uint64_t word = tarn_load_acquire(&view->descriptors[object].frame_word);
-            if (frame_word_state(word) == FRAME_CLAIMED)
+            if (frame_word_state(word) == FRAME_CLAIMED && (word & FRAME_WAITERS) != 0)
                 return follow_owner(walk, frame_word_owner(word), identity | 1);
         }
         return 0;
@@ -145,7 +148,8 @@ static uint64_t follow(struct walk *walk, unsigned slot)
     case WAIT_EXCLUSIVE:
         if (object < view->geometry.frame_count) {
             uint64_t word = tarn_load_acquire(&view->descriptors[object].latch_word);
-            return follow_owner(walk, latch_word_owner(word), identity | 1);
+            if ((word & LATCH_WAITERS) != 0)
+                return follow_owner(walk, latch_word_owner(word), identity | 1);
         }
         return 0;
     case WAIT_DRAIN:

@@ -748,6 +748,24 @@ START_TEST(wait_that_closes_a_cycle)
 }
 END_TEST
 
+/* The frame of a page that a stopped session had waited for was a shadow of who asked by then. */
+START_TEST(wait_that_is_over_closes_no_cycle)
+{
+    struct tarn_session *other = open_session(pool);
+    struct tarn_locked_page locked;
+
+    assert_ok(other, tarn_mtr_begin(other, 1));
+    assert_ok(other, tarn_mtr_lock(other, page(70), 0, &locked));
+    assert_ok(session, tarn_mtr_begin(session, 2));
+    tarn_store_release(&other->shared->wait, (uint64_t)session->shadow[0].frame << 8 | WAIT_LOAD);
+    assert_fails(session, -ETIMEDOUT, "", tarn_mtr_lock(session, page(70), 50, &locked));
+    tarn_store_release(&other->shared->wait, 0);
+    assert_ok(session, tarn_mtr_abort(session));
+    assert_ok(other, tarn_mtr_abort(other));
+    ck_assert_int_eq(tarn_session_close(other), 0);
+}
+END_TEST
+
 START_TEST(everything_is_pinned)
 {
     struct tarn_session_options options = {
@@ -894,6 +912,7 @@ void test_suite(Suite *suite)
     tcase_add_test(tcase, not_a_pin);
     tcase_add_test(tcase, latch_taken_twice);
     tcase_add_test(tcase, wait_that_closes_a_cycle);
+    tcase_add_test(tcase, wait_that_is_over_closes_no_cycle);
     tcase_add_test(tcase, arguments_of_calls);
     add_attaching(suite);
     add_pool(suite);
