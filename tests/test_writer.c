@@ -967,6 +967,29 @@ START_TEST(truncation_of_a_dead_writer_is_brought_to_its_end)
 }
 END_TEST
 
+/* Its file was gone already; that was said to be an error of whoever asked for it. */
+START_TEST(drop_of_a_dead_writer_is_no_error_to_others)
+{
+    struct tarn_pin pin;
+    uint32_t other, again;
+
+    begin_pool(256);
+    begin_writer((enum tarn_io_backend)_i);
+    other = make_file(session, "other", 64);
+    assert_ok(session, tarn_pin(session, tarn_page_id(other, 3), 0, &pin));
+    ck_assert_int_eq(end_writer(), 0);
+    uint64_t word = tarn_load_relaxed(&pool->view.files[other].word);
+    tarn_store_release(&pool->view.files[other].word, (word & ~UINT64_C(3)) | FILE_DROPPED);
+    ck_assert_int_eq(unlink(file_path("other")), 0);
+    begin_writer((enum tarn_io_backend)_i);
+    assert_fails(session, -EBUSY, "", tarn_file_open(session, "other", TARN_FILE_CREATE, &again));
+    assert_ok(session, tarn_unpin(session, pin));
+    ck_assert(comes_true(tarn_file_open(session, "other", TARN_FILE_CREATE, &again) == 0));
+    ck_assert_int_eq(end_writer(), 0);
+    assert_consistent(pool);
+}
+END_TEST
+
 START_TEST(incarnations_are_never_given_twice)
 {
     uint64_t newest = 0;
@@ -1050,6 +1073,7 @@ void test_suite(Suite *suite)
     add(files, truncation_goes_on_under_the_next_writer);
     add(files, files_change_their_sizes_side_by_side);
     add(files, file_that_is_gone_concerns_itself_alone);
+    add(files, drop_of_a_dead_writer_is_no_error_to_others);
     add(files, incarnations_are_never_given_twice);
     add(files, temporary_file_that_a_dead_writer_was_making_is_in_nobodys_way);
 }

@@ -292,8 +292,8 @@ enum tarn_file_flags {
 /* Enters a file into the pool, or finds it there: a raw file, every byte of it the user's, or a
  * block device. path: relative to the pool's directory, or absolute. Any process can open any file
  * of the pool under the id, which stays the same until the file is dropped. Blocks for the writer.
- * Errors: -ENOENT (no such file to enter), -EEXIST, -EDOM, -ENFILE, -EINVAL, -ENOTCONN, those of
- * open. */
+ * Errors: -ENOENT (no such file to enter), -EEXIST, -EDOM, -ENFILE, -EINVAL, -EBUSY (it is just
+ * being dropped), -ENOTCONN, those of open. */
 TARN_API int tarn_file_open(struct tarn_session *session, const char *path, unsigned flags,
                             uint32_t *ret_file);
 

@@ -326,6 +326,8 @@ static int open_file(struct tarn_writer *writer, const char *path, unsigned flag
         find_record(writer, temporary ? FILE_TEMPORARY : FILE_RAW, path, there ? &status : NULL);
     if ((id != 0 || there) && (flags & TARN_FILE_EXCLUSIVE) != 0)
         return -EEXIST;
+    if (id != 0 && tarn_writer_file_drops(writer, id))
+        return -EBUSY; /* no file any more, and still has its name */
     if (id != 0 && writer->files[id].fd < 0) {
         int result = enter_file(writer, id);
         if (result == 0)
@@ -333,10 +335,8 @@ static int open_file(struct tarn_writer *writer, const char *path, unsigned flag
         if (result < 0)
             return result;
     }
-    if (id != 0) /* one that is being dropped is no file any more, and still has its name */
-        return file_word_state(tarn_load_relaxed(&file_entry(writer, id)->word)) == FILE_OPEN
-                   ? (int)id
-                   : -EBUSY;
+    if (id != 0)
+        return (int)id;
     tarn_store_relaxed(&request->answer, begun_mark(asked));
     return there || create ? enter_new(writer, path, flags, !there) : -ENOENT;
 }

@@ -402,7 +402,15 @@ static void extend(struct tarn_writer *writer, uint32_t id)
     begin_op_sync(writer, id);
 }
 
-/* The work of a dead writer may be all done but for the answer. */
+bool tarn_writer_file_drops(const struct tarn_writer *writer, uint32_t id)
+{
+    uint64_t word = tarn_load_acquire(&file_entry(writer, id)->word);
+    /* An id may have been another file's: the table knows the next one before the segment does. */
+    return file_word_state(word) == FILE_DROPPED &&
+           file_word_incarnation(word) == writer->records[id].incarnation;
+}
+
+/* 1: to be worked on. The work of a dead writer may be all done but for the answer. */
 static int file_result(struct tarn_writer *writer, uint64_t id, unsigned kind)
 {
     if (id < 1 || id > writer->view->geometry.file_count)
@@ -414,7 +422,12 @@ static int file_result(struct tarn_writer *writer, uint64_t id, unsigned kind)
     }
     if (writer->records[id].id == 0)
         return -ENXIO;
-    return file->fd < 0 && kind != ASK_FILE_DROP ? file->error : 1;
+    if (kind == ASK_FILE_DROP)
+        return 1;
+    /* Its file may be gone already; whether it goes itself is known when the drop has ended. */
+    if (tarn_writer_file_drops(writer, (uint32_t)id))
+        return file->op.state == OP_NONE ? -ENXIO : 1;
+    return file->fd < 0 ? file->error : 1;
 }
 
 void tarn_writer_file_request(struct tarn_writer *writer, unsigned slot, uint64_t asked,

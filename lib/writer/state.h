@@ -268,6 +268,9 @@ void tarn_writer_files_resume(struct tarn_writer *writer);
 void tarn_writer_file_request(struct tarn_writer *writer, unsigned slot, uint64_t asked,
                               const struct request_words *words);
 /* Goes on with extensions, truncations, drops; true: some wait and are to be looked at soon. */
+/* A drop of the file has begun: it is no file any more, unless that is taken back. */
+bool tarn_writer_file_drops(const struct tarn_writer *writer, uint32_t id);
+
 bool tarn_writer_files_work(struct tarn_writer *writer);
 void tarn_writer_op_sync_completed(struct tarn_writer *writer, uint32_t file, int64_t result);
 bool tarn_writer_files_busy(const struct tarn_writer *writer);
