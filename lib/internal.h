@@ -143,6 +143,9 @@ static inline struct tarn_page_id tarn_page_in(const struct tarn_session *sessio
 
 /* pool.c: handles. */
 
+/* The open handles of this process. Named here for tests in which one process plays several. */
+extern struct tarn_pool *tarn_open_pools;
+
 /* Opens a segment by its path (no writer needed): both descriptions, checks, mapping. The directory
  * is opened and DIR/lock taken shared unless `lock_fd` >= 0 is given, which the handle then owns
  * (held exclusively by one who builds; attach makes it shared). */

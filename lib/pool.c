@@ -17,7 +17,7 @@
 
 /* The only global state: the open handles, so that a forked child can close what it must not use,
  * and a closed handle can be told from an open one. */
-static struct tarn_pool *open_pools;
+struct tarn_pool *tarn_open_pools;
 static pthread_mutex_t open_pools_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t fork_handlers_once = PTHREAD_ONCE_INIT;
 
@@ -25,7 +25,7 @@ static pthread_once_t fork_handlers_once = PTHREAD_ONCE_INIT;
 static void before_fork(void)
 {
     pthread_mutex_lock(&open_pools_mutex);
-    for (struct tarn_pool *pool = open_pools; pool != NULL; pool = pool->next) {
+    for (struct tarn_pool *pool = tarn_open_pools; pool != NULL; pool = pool->next) {
         pthread_mutex_lock(&pool->mutex);
         pthread_mutex_lock(&pool->message_mutex);
     }
@@ -33,7 +33,7 @@ static void before_fork(void)
 
 static void after_fork_in_parent(void)
 {
-    for (struct tarn_pool *pool = open_pools; pool != NULL; pool = pool->next) {
+    for (struct tarn_pool *pool = tarn_open_pools; pool != NULL; pool = pool->next) {
         pthread_mutex_unlock(&pool->message_mutex);
         pthread_mutex_unlock(&pool->mutex);
     }
@@ -61,7 +61,7 @@ static void close_descriptors(struct tarn_pool *pool)
  * The mapping is not there. */
 static void after_fork_in_child(void)
 {
-    for (struct tarn_pool *pool = open_pools; pool != NULL; pool = pool->next) {
+    for (struct tarn_pool *pool = tarn_open_pools; pool != NULL; pool = pool->next) {
         pool->refusal = -ECHILD;
         close_descriptors(pool);
         for (unsigned slot = 1; slot <= pool->view.slot_max; slot++)
@@ -85,14 +85,14 @@ static void install_fork_handlers(void)
  * one that is not in the list yet. */
 static void list_add(struct tarn_pool *pool)
 {
-    pool->next = open_pools;
-    open_pools = pool;
+    pool->next = tarn_open_pools;
+    tarn_open_pools = pool;
 }
 
 static bool list_remove(struct tarn_pool *pool)
 {
     pthread_mutex_lock(&open_pools_mutex);
-    struct tarn_pool **link = &open_pools;
+    struct tarn_pool **link = &tarn_open_pools;
     while (*link != NULL && *link != pool)
         link = &(*link)->next;
     bool found = *link != NULL;
@@ -105,7 +105,7 @@ static bool list_remove(struct tarn_pool *pool)
 int tarn_pool_usable(struct tarn_pool *pool)
 {
     pthread_mutex_lock(&open_pools_mutex);
-    struct tarn_pool *p = open_pools;
+    struct tarn_pool *p = tarn_open_pools;
     while (p != NULL && p != pool)
         p = p->next;
     int result = p == NULL ? -EBADF : p->refusal;

@@ -30,7 +30,6 @@ struct change {
     unsigned page_count;
     uint64_t page[OPERATION_PAGES_MAX];
     uint64_t sequence;
-    bool ranges; /* operation_fill_ranges() alone */
 };
 
 /* One process as the operations see it. */
@@ -51,6 +50,7 @@ struct actor {
     uint32_t own_file;     /* 0: none; a file that the operation has made */
     uint32_t frame, claim; /* what an internal operation has */
     unsigned state;        /* how far prepare() and run() have got, for finish() */
+    char message[256];     /* of a call that failed unexpectedly */
 };
 
 enum {
@@ -79,15 +79,30 @@ struct operation {
 extern const struct operation operations[];
 extern const unsigned operation_count;
 
-/* A page as the change `sequence` leaves it; words, OPERATION_PAGE_BYTES of them. */
+/* Writes a page as the change `sequence` leaves it: all of it, or, over what is there, only the
+ * words that change by declared ranges. */
 void operation_fill(void *page, uint64_t number, uint64_t sequence);
-/* The same by declared ranges: only the words of operation_ranges() differ from change to change. */
-void operation_fill_ranges(void *page, uint64_t number, uint64_t sequence);
+void operation_fill_ranges(void *page, uint64_t sequence);
 
 /* The sequence number of a page that is whole; 0: it is not. */
 uint64_t operation_sequence(const void *page, uint64_t number);
 
-/* Makes the pool, with OPERATION_PAGES pages of sequence number 1 on disk, and nobody attached. */
-int operation_make_pool(const char *name, const char *directory, struct tarn_message *message);
+/* Makes the pool, nobody attached, and a file "data" of OPERATION_PAGES pages with the sequence
+ * number 1 in its directory. */
+int operation_make_pool(struct actor *actor);
+
+/* Attaches, opens a session, enters the file (asks the writer) if the actor does not know it. */
+int operation_enter(struct actor *actor);
+int operation_attach(struct actor *actor);
+int operation_leave(struct actor *actor);
+
+/* The life of a writer, attach and detach included; ends when it is stopped, or the pool is. */
+int operation_serve(struct actor *actor);
+
+/* Gives back whatever the actor holds. */
+int operation_rest(struct actor *actor);
+
+/* Drops files that other actors made and died over. */
+int operation_drop_strays(struct actor *actor);
 
 #endif

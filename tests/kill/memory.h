@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* What world.c, kernel.c and disk.c share. */
+#ifndef TESTS_KILL_MEMORY_H
+#define TESTS_KILL_MEMORY_H
+
+#include <sys/types.h>
+
+#include "tests/kill/world.h"
+
+enum { MEMORY_BYTES = 1 << 23, NODE_BYTES_MAX = 1 << 21 };
+
+char *process_memory(const struct process *process);
+
+/* As the kernel moves bytes, whoever asks for it. */
+ssize_t node_transfer(struct node *node, void *bytes, size_t count, size_t offset, bool writes);
+
+/* Whosever it is. */
+struct description *description_of_fd(int fd);
+
+/* Carries out what the disk has done by now. */
+void disk_advance(void);
+
+#endif
