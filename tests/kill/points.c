@@ -18,11 +18,8 @@
 #include <unistd.h>
 
 #include "lib/internal.h"
-#include "shm/check.h"
+#include "tests/kill/oracle.h"
 #include "tests/kill/world.h"
-
-#define POOL      "points"
-#define DIRECTORY "/pool"
 
 enum {
     NOBODY = UINT16_MAX, /* no other process is in the middle of anything */
@@ -42,12 +39,6 @@ struct point {
     uint64_t k, j; /* points that the victim, and the first reaper, have passed; j 0: it lives */
 };
 
-/* What each page has, by the mini-transactions that have returned, and what must be on disk. */
-struct model {
-    uint64_t sequence[OPERATION_PAGES];
-    uint64_t durable[OPERATION_PAGES];
-};
-
 static struct {
     struct process *writer, *survivor, *third, *other;
 } cast;
@@ -57,7 +48,6 @@ static struct point now;
 static uint64_t random_state;
 static uint64_t kills, doubles;
 static unsigned long long sequences;
-static unsigned failures;
 static struct point wanted; /* of --replay */
 static bool replays;
 
@@ -74,149 +64,6 @@ static void print_point(void)
         return;
 }
 
-static void broken(const char *what, unsigned long long a, unsigned long long b)
-{
-    printf("# %s: %llu, %llu\n", what, a, b);
-    fflush(stdout);
-    print_point();
-    if (++failures >= FAILURES_MAX)
-        exit(EXIT_FAILURE);
-}
-
-/* The oracle. */
-
-static void report(void *context, const struct tarn_violation *violation)
-{
-    (void)context;
-    printf("# %s:", tarn_rules[violation->rule].text);
-    for (unsigned i = 0; i < TARN_VIOLATION_VALUES && violation->value[i].name != NULL; i++)
-        printf(" %s %#" PRIx64, violation->value[i].name, violation->value[i].value);
-    putchar('\n');
-}
-
-static bool dead(void *context, unsigned slot)
-{
-    (void)context;
-    return world_dead(slot);
-}
-
-static bool in_the_middle(void *context, unsigned slot)
-{
-    const struct process *process = world_process_of(slot);
-
-    (void)context;
-    return process != NULL && process->state != PROCESS_IDLE;
-}
-
-/* What a session at rest has in the segment is what it counts itself. */
-static void check_session(const struct process *process)
-{
-    const struct tarn_session *session = process->actor.session;
-    unsigned holds = 0, counted = 0, claims = 0;
-
-    if (session == NULL || process->state != PROCESS_IDLE)
-        return;
-    for (unsigned i = 0; i < TARN_HOLDS_MAX; i++) {
-        holds += session->hold[i]->value != 0;
-        counted += session->pinned[i] != 0;
-    }
-    for (unsigned i = 0; i < TARN_CLAIMS_MAX; i++)
-        claims += session->shared->claim[i].value != 0;
-    if (holds != counted)
-        broken("holds of a living session, as it counts them", holds, counted);
-    if (claims != session->shadow_count && process->actor.state == 0 && session->ahead == NULL)
-        broken("frames announced by a living session, as it counts them", claims,
-               session->shadow_count);
-}
-
-static void check_segment(void)
-{
-    const struct tarn_check_options options = {.dead = dead, .stopped = in_the_middle};
-
-    if (tarn_check_view(&world.view, &options, report, NULL) != 0)
-        broken("rules of the segment are broken", 0, 0);
-    for (unsigned i = 0; i < WORLD_PROCESSES; i++)
-        check_session(&world.processes[i]);
-}
-
-/* As it was found when the file last changed. */
-static uint64_t on_disk(unsigned page)
-{
-    static uint64_t version, found[OPERATION_PAGES];
-    const struct node *node = world_node(DIRECTORY "/data");
-    const char *data = world_node_data(node);
-
-    for (unsigned i = 0; node->version != version && i < OPERATION_PAGES; i++)
-        found[i] = operation_sequence(data + (size_t)i * OPERATION_PAGE_BYTES, i);
-    version = node->version;
-    return found[page];
-}
-
-static uint64_t in_pool(unsigned page)
-{
-    uint64_t word;
-    uint32_t frame = world.segment == NULL
-                         ? TARN_NO_FRAME
-                         : tarn_table_find(&world.view, tarn_page_id(1, page).value, &word);
-
-    return frame == TARN_NO_FRAME ? on_disk(page)
-                                  : operation_sequence(tarn_view_frame(&world.view, frame), page);
-}
-
-static bool is_in(const struct change *change, unsigned page)
-{
-    for (unsigned i = 0; i < change->page_count; i++)
-        if (change->page[i] == page)
-            return true;
-    return false;
-}
-
-/* All or nothing, as far as another change is not on top of it. */
-static void check_change(const struct model *of, const struct change *change)
-{
-    unsigned old = 0, new = 0;
-
-    for (unsigned i = 0; i < change->page_count; i++) {
-        uint64_t seen = in_pool((unsigned)change->page[i]);
-
-        old += seen == of->sequence[change->page[i]];
-        new += seen == change->sequence;
-    }
-    if ((change->state == CHANGE_BEGUN && old > 0 && new > 0) ||
-        (change->state == CHANGE_COMMITTED && old > 0) ||
-        (change->state == CHANGE_ABORTED && new > 0))
-        broken("a change is not all or nothing, or not as its call returned", old, new);
-}
-
-/* Everybody is at rest. What the pages have from now on is what they have now. */
-static void check_pages(struct model *of, struct actor **actors, unsigned count)
-{
-    for (unsigned i = 0; i < count; i++)
-        if (actors[i]->change.state != CHANGE_NONE)
-            check_change(of, &actors[i]->change);
-    for (unsigned page = 0; page < OPERATION_PAGES; page++) {
-        uint64_t seen = in_pool(page), disk = on_disk(page);
-        bool known = seen == of->sequence[page];
-        bool excused = disk >= of->durable[page];
-
-        for (unsigned i = 0; i < count; i++) {
-            const struct change *change = &actors[i]->change;
-
-            if (!is_in(change, page))
-                continue;
-            known |= change->state != CHANGE_ABORTED && seen == change->sequence;
-            excused |= disk == change->sequence;
-        }
-        if (!known || seen == 0)
-            broken("a page is not as the last change left it", page, seen);
-        if (disk == 0 || !excused)
-            broken("a page on disk is older than acknowledged", page, disk);
-        of->sequence[page] = seen;
-    }
-    for (unsigned i = 0; i < count; i++)
-        actors[i]->change.state = CHANGE_NONE;
-}
-
 /* Processes. */
 
 static uint64_t draw(uint64_t below)
@@ -228,8 +75,8 @@ static struct process *new_process(void)
 {
     struct process *process = process_new();
 
-    process->actor.pool_name = POOL;
-    process->actor.directory = DIRECTORY;
+    process->actor.pool_name = WORLD_POOL;
+    process->actor.directory = WORLD_DIRECTORY;
     process->actor.file = 1;
     return process;
 }
@@ -238,7 +85,7 @@ static int must(struct process *process, int result, const char *what)
 {
     if (result < 0) {
         printf("# %s: %s\n", what, process->actor.message);
-        broken(what, process->pid, (unsigned long long)-result);
+        oracle_broken(what, process->pid, (unsigned long long)-result);
     }
     return result;
 }
@@ -296,20 +143,6 @@ static void set_up(struct process *process, unsigned page)
     process->actor.message[0] = 0;
 }
 
-/* A flush that returned has made its change durable. */
-static void acknowledge(struct model *of, const struct process *process,
-                        const struct operation *operation)
-{
-    const struct change *change = &process->actor.change;
-    unsigned both = OPERATION_CHANGES | OPERATION_ASKS;
-
-    if (process->result != 0 || change->state != CHANGE_COMMITTED ||
-        (operation->flags & both) != both)
-        return;
-    for (unsigned i = 0; i < change->page_count; i++)
-        of->durable[change->page[i]] = change->sequence;
-}
-
 /* A whole operation, from the beginning to the end. */
 static void work(struct process *process, unsigned which, unsigned page, struct model *of)
 {
@@ -319,11 +152,11 @@ static void work(struct process *process, unsigned which, unsigned page, struct 
     set_up(process, page);
     if (must_do(process, operation->prepare, "prepare") == 0) {
         must_do(process, operation->run, operation->name);
-        acknowledge(of, process, operation);
+        oracle_acknowledge(of, process, operation);
     }
     must_do(process, operation_rest, "rest");
     must_do(process, operation->finish, "finish");
-    check_pages(of, actors, 1);
+    oracle_pages(of, actors, 1);
 }
 
 /* The pool in which it happens: seed 0 is a new one. */
@@ -345,7 +178,7 @@ static void make_state(uint64_t seed)
     struct process *const members[] = {cast.survivor, cast.third, cast.other};
     for (unsigned i = 0; seed != 0 && i < 10 + draw(50); i++)
         work(members[draw(3)], draw_for_members(), (unsigned)draw(OPERATION_PAGES), &model);
-    check_segment();
+    oracle_segment();
     base = world_save(base);
 }
 
@@ -367,23 +200,23 @@ static void go_on(struct process *victim)
     struct model after = model;
 
     if (victim->state == PROCESS_IDLE)
-        acknowledge(&after, victim, &operations[now.victim]);
+        oracle_acknowledge(&after, victim, &operations[now.victim]);
     if (victim->state == PROCESS_DYING)
         process_take_apart(victim);
     replace_writer();
     if (other != NULL) {
         must(cast.other, process_finish(cast.other), other->name);
-        acknowledge(&after, cast.other, other);
+        oracle_acknowledge(&after, cast.other, other);
         must_do(cast.other, other->finish, "finish");
     }
     must_do(cast.other, operation_rest, "rest");
-    check_segment();
-    check_pages(&after, actors, 3);
+    oracle_segment();
+    oracle_pages(&after, actors, 3);
     struct process *reaper = cast.survivor->state == PROCESS_IDLE ? cast.survivor : cast.third;
     for (unsigned i = 0; i < 2; i++)
         work(draw(2) == 0 ? reaper : cast.other, draw_for_members(),
              (unsigned)(now.page + draw(4)) % OPERATION_PAGES, &after);
-    check_segment();
+    oracle_segment();
 }
 
 /* What happens after a death follows from where it was. */
@@ -406,7 +239,7 @@ static void kill_reaper(struct process *victim)
         process_take_apart(reaper);
         must_do(cast.third, reap, "third reap");
     }
-    check_segment();
+    oracle_segment();
     go_on(victim);
     sequences = sequences_before;
     doubles++;
@@ -468,7 +301,7 @@ static void kill_victim(struct process *victim)
     if (now.k % 4 == 3 && (operations[now.victim].flags & OPERATION_WRITES) == 0)
         meet_dead();
     must_do(cast.survivor, reap, "reap");
-    check_segment();
+    oracle_segment();
     go_on(victim);
     sequences = sequences_before;
     mark_seen();
@@ -671,6 +504,13 @@ static void run(const struct plan *plan)
     }
 }
 
+static void count_failure(void)
+{
+    print_point();
+    if (oracle_failures >= FAILURES_MAX)
+        exit(EXIT_FAILURE);
+}
+
 static void handle_abort(int number)
 {
     (void)number;
@@ -701,9 +541,9 @@ static void replay(const char *text)
     replays = true;
     make_state(now.state);
     sweep(&every, &(uint64_t){0});
-    printf("%u kills, %u double kills, %u failures\n", (unsigned)kills, (unsigned)doubles,
-           failures);
-    exit(failures != 0);
+    printf("%u kills, %u double kills, %u oracle_failures\n", (unsigned)kills, (unsigned)doubles,
+           oracle_failures);
+    exit(oracle_failures != 0);
 }
 
 static void usage(void)
@@ -725,6 +565,7 @@ int main(int argc, char **argv)
 
     plan.seed = seed != NULL ? strtoull(seed, NULL, 10) : (uint64_t)getpid() * 1000;
     setvbuf(stdout, NULL, _IOLBF, 0);
+    oracle_failed = count_failure;
     signal(SIGABRT, handle_abort);
     signal(SIGSEGV, handle_abort);
     while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
@@ -761,8 +602,8 @@ int main(int argc, char **argv)
            plan.seed);
     run(&plan);
     printf("%s 1 - kill points: everything holds after each death\n",
-           failures == 0 ? "ok" : "not ok");
+           oracle_failures == 0 ? "ok" : "not ok");
     printf("# %" PRIu64 " kills, %" PRIu64 " double kills, %lu distinct points of operations\n",
            kills, doubles, count_seen());
-    return failures != 0;
+    return oracle_failures != 0;
 }
