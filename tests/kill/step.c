@@ -1,0 +1,866 @@
+/* SPDX-License-Identifier: MIT */
+/* A process killed at every instruction: the library as it is installed, under PTRACE_SINGLESTEP.
+ *
+ * A child, the victim, does one operation in a small pool, instruction by instruction. Whenever one
+ * has changed the segment, a copy of it is reaped with the victim declared dead. Then no rule may
+ * be broken; every page holds what was last committed, those of the mini-transaction that was cut
+ * off are all old or all new; what the living have is as it was; and now and then the copy is
+ * worked on. At each 50th instruction another victim is killed for real, and this process, which
+ * was attached all the time, reaps it and works on.
+ *
+ * The writer, where there is one, is stopped while a victim steps, so that a copy shows one moment;
+ * it gets its turn when a session waits.
+ */
+#include <fcntl.h>
+#include <ftw.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/random.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/writer/writer.h"
+#include "tests/kill/survivor.h"
+
+enum {
+    KILL_EVERY = 50,      /* instructions */
+    WORK_EVERY = 16,      /* copies, of which one is worked on */
+    ROUNDS = 10,          /* of that work */
+    TURN_EVERY = 1000,    /* instructions of one who waits, at least */
+    OPERATIONS_MAX = 256, /* named */
+    REPORTS_MAX = 10,     /* of one operation */
+};
+
+#define SECOND UINT64_C(1000000000)
+
+/* What is done unless told otherwise: whole, in a minute. */
+static const char *const usual[] = {"pin-miss", "mtr-1", "mtr-ranges-3", "mtr-new", "session-open"};
+
+/* Nobody else may be a writer, or the pool's end would wait for it. */
+enum { WITHOUT_WRITER = OPERATION_WRITES | OPERATION_ENDS_POOL };
+
+/* How far the victim has got. */
+enum { BEGUN, READY, RAN };
+
+/* Memory of this process and the victim. */
+struct common {
+    struct actor actor, other;
+    unsigned other_slot; /* 0: there is no neighbour */
+    _Atomic unsigned phase;
+    int result;
+};
+
+struct result {
+    uint64_t steps, states, kills, violations;
+    bool skipped, cut; /* cut: not every instruction, there was no time */
+};
+
+static struct {
+    const char *operations[OPERATIONS_MAX]; /* names; none: the usual ones */
+    unsigned operation_count;
+    bool all;
+    uint64_t seconds, seed;
+    uint64_t step; /* the only one to look at; UINT64_MAX: all */
+} options = {.seconds = 60, .step = UINT64_MAX};
+
+/* Of the operation that is being done. */
+static const struct operation *operation;
+static struct result result;
+static struct common *common;
+static char pool_name[64], directory[128];
+static struct actor self; /* attached all the time, with one page pinned and one shared */
+static struct survivor survivor;
+static struct tarn_pool *copy;
+static uint8_t *seen; /* the segment as it was last looked at */
+static int data_fd;
+static pid_t writer, victim;
+static uint64_t living; /* slots that are not the victim's; bit by number */
+static uint64_t step;
+
+/* The stepped run: the address after so many instructions, and how often it had been there. */
+static struct {
+    uint64_t *address;
+    uint32_t *pass;
+    uint64_t room;
+} trace;
+
+extern const char __executable_start, etext;
+
+/* The test itself cannot go on. */
+static _Noreturn __attribute__((format(printf, 1, 2))) void die(const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    printf("Bail out! %s: ", operation == NULL ? "step" : operation->name);
+    vprintf(format, list);
+    printf("\n");
+    va_end(list);
+    exit(1);
+}
+
+void violated(const char *format, ...)
+{
+    va_list list;
+    if (result.violations++ >= REPORTS_MAX)
+        return;
+    printf("# VIOLATION, %s, step %" PRIu64 ": ", operation->name, step);
+    va_start(list, format);
+    vprintf(format, list);
+    va_end(list);
+    printf("\n#   replay: --operations %s --seed %" PRIu64 " --step %" PRIu64, operation->name,
+           options.seed, step);
+    uint64_t at = step < trace.room ? trace.address[step] : 0;
+    if (at >= (uintptr_t)&__executable_start && at < (uintptr_t)&etext)
+        printf("; addr2line -f -e step %#" PRIx64, at - (uintptr_t)&__executable_start);
+    printf("\n");
+}
+
+static struct tarn_slot *slot_at(unsigned slot)
+{
+    return tarn_view_slot(&self.pool->view, slot);
+}
+
+/* The slots that a process has; bit by number. */
+static uint64_t slots_of(pid_t pid)
+{
+    uint64_t slots = 0;
+    for (unsigned slot = 1; slot <= self.pool->view.slot_max; slot++)
+        if (tarn_load_acquire(&slot_at(slot)->state) == SLOT_LIVE &&
+            tarn_load_relaxed(&slot_at(slot)->pid) == (uint64_t)pid)
+            slots |= UINT64_C(1) << slot;
+    return slots;
+}
+
+static struct actor new_actor(void)
+{
+    return (struct actor){.pool_name = pool_name,
+                          .directory = directory,
+                          .file = self.file,
+                          .page = options.seed % (OPERATION_PAGES - 20),
+                          .sequence = ++survivor_sequence};
+}
+
+static pid_t fork_child(void)
+{
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid < 0)
+        die("fork: %s", strerror(errno));
+    if (pid == 0)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return pid;
+}
+
+/* The writer. */
+
+static struct actor served;
+
+static void stop_serving(int signal)
+{
+    (void)signal;
+    if (served.writer != NULL)
+        tarn_writer_stop(served.writer);
+}
+
+static void start_writer(void)
+{
+    served = new_actor();
+    writer = fork_child();
+    if (writer > 0)
+        return;
+    signal(SIGTERM, stop_serving);
+    _exit(operation_serve(&served) != 0);
+}
+
+/* It has nothing to do and nothing of the pool: it is asleep, or about to be. */
+static bool writer_idle(void)
+{
+    uint64_t slots = slots_of(writer);
+    if (slots == 0 || tarn_load_acquire(&self.pool->view.control->writer_sleeps) == 0)
+        return false;
+    const struct tarn_slot *own = slot_at((unsigned)__builtin_ctzll(slots));
+    bool idle = tarn_load_acquire(&own->home_lock) == 0;
+    for (unsigned i = 0; i < TARN_CLAIMS_MAX; i++)
+        idle = idle && tarn_half_load_acquire(&own->claim[i]) == 0;
+    for (unsigned slot = 1; slot <= self.pool->view.slot_max; slot++)
+        idle = idle &&
+               request_word_state(tarn_load_acquire(&slot_at(slot)->request.word)) != REQUEST_ASKED;
+    return idle;
+}
+
+/* Stops it where it is idle; after a second, where it is. */
+static void pause_writer(void)
+{
+    uint64_t begun = tarn_now_ns();
+    for (bool late = false, stopped = false; writer != 0 && !stopped;) {
+        int status;
+        late = tarn_now_ns() - begun > SECOND;
+        if (late || writer_idle()) {
+            kill(writer, SIGSTOP);
+            if (waitpid(writer, &status, WUNTRACED) != writer || !WIFSTOPPED(status))
+                die("the writer has ended: status %#x", (unsigned)status);
+            stopped = late || writer_idle();
+            if (!stopped)
+                kill(writer, SIGCONT);
+        }
+        if (!stopped)
+            tarn_sleep_ns(NS_PER_MS / 5);
+    }
+}
+
+static void continue_writer(void)
+{
+    if (writer != 0)
+        kill(writer, SIGCONT);
+}
+
+static void end_writer(void)
+{
+    int status;
+    if (writer == 0)
+        return;
+    continue_writer();
+    kill(writer, SIGTERM);
+    if (waitpid(writer, &status, 0) != writer || status != 0)
+        violated("the writer has ended with status %#x", (unsigned)status);
+    writer = 0;
+}
+
+/* The victim. */
+
+/* Something at the place of a mapping of this process, so that the victim's is elsewhere. */
+static void occupy(const struct tarn_pool *pool)
+{
+    void *base = pool->view.base;
+    if (mmap(base, pool->view.geometry.segment_bytes, PROT_NONE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != base)
+        _exit(3);
+}
+
+static int enter(struct actor *actor, unsigned flags)
+{
+    if (flags & OPERATION_NO_POOL)
+        return 0;
+    return flags & OPERATION_NO_SESSION ? operation_attach(actor) : operation_enter(actor);
+}
+
+static int leave(struct actor *actor)
+{
+    int rested = operation_rest(actor);
+    int left = actor->pool == NULL ? 0 : operation_leave(actor);
+    return rested != 0 ? rested : left;
+}
+
+static _Noreturn void be_victim(void)
+{
+    struct actor *actor = &common->actor, *other = &common->other;
+    occupy(self.pool);
+    occupy(copy);
+    int done = 0;
+    if (operation->flags & OPERATION_OTHER) {
+        done = enter(other, 0);
+        common->other_slot = done == 0 ? other->session->slot : 0;
+        actor->other = other;
+    }
+    if (done == 0)
+        done = enter(actor, operation->flags);
+    if (done == 0)
+        done = operation->prepare(actor);
+    common->result = done;
+    if (done != 0 || ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
+        _exit(2);
+    common->phase = READY;
+    raise(SIGSTOP);
+    done = operation->run(actor);
+    common->result = done;
+    common->phase = RAN;
+    raise(SIGSTOP);
+    if (done >= 0) /* 1: it could not be done, as may happen to anybody */
+        done = operation->finish(actor);
+    if (done == 0)
+        done = leave(actor);
+    if (done == 0)
+        done = leave(other);
+    common->result = done;
+    _exit(done != 0);
+}
+
+/* False: the operation cannot be done. */
+static bool start_victim(void)
+{
+    int status;
+    if (operation->flags & WITHOUT_WRITER) /* something to write */
+        survivor_work(&survivor, ROUNDS);
+    *common = (struct common){.actor = new_actor(), .other = new_actor()};
+    victim = fork_child();
+    if (victim == 0)
+        be_victim();
+    waitpid(victim, &status, 0);
+    if (WIFSTOPPED(status) && common->phase == READY)
+        return true;
+    if (common->result != 1)
+        die("prepare: %d, status %#x: %s", common->result, (unsigned)status, common->actor.message);
+    return false;
+}
+
+/* Lets it run by one request to ptrace. False: it has stopped at its end. */
+static bool let_run(int request)
+{
+    int status;
+    if (ptrace(request, victim, NULL, NULL) != 0 || waitpid(victim, &status, 0) != victim)
+        die("ptrace: %s", strerror(errno));
+    if (!WIFSTOPPED(status) || (WSTOPSIG(status) != SIGTRAP && WSTOPSIG(status) != SIGSTOP))
+        die("step %" PRIu64 ": the victim has ended by itself: %#x", step, (unsigned)status);
+    return common->phase != RAN;
+}
+
+/* Lets it finish by itself what it has done. */
+static void finish_victim(void)
+{
+    int status;
+    do {
+        ptrace(PTRACE_CONT, victim, NULL, NULL);
+        waitpid(victim, &status, 0);
+    } while (WIFSTOPPED(status));
+    if (status != 0 || common->result != 0)
+        violated("it has ended with %d, status %#x: %s", common->result, (unsigned)status,
+                 common->actor.message);
+    victim = 0;
+}
+
+/* Copies. */
+
+static bool dead_on_copy(struct tarn_pool *pool, unsigned slot)
+{
+    (void)pool;
+    return (living >> slot & 1) == 0;
+}
+
+/* The writer was stopped, and the neighbour stands, in the middle of something. */
+static bool inside(unsigned slot)
+{
+    return tarn_load_relaxed(&slot_at(slot)->role) != ROLE_SESSION || slot == common->other_slot;
+}
+
+/* The handle into whose mapping the segment is copied. */
+static void open_copy(void)
+{
+    char path[TARN_PATH_BYTES + 8];
+    struct tarn_message message = {""};
+    size_t bytes = self.pool->view.geometry.segment_bytes;
+    snprintf(path, sizeof path, "%s-copy", self.pool->segment_path);
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 || write(fd, self.pool->view.base, bytes) != (ssize_t)bytes)
+        die("%s: %s", path, strerror(errno));
+    close(fd);
+    int opened = tarn_pool_open(path, pool_name, -1, &copy, &message);
+    unlink(path);
+    if (opened < 0)
+        die("%s: %s", path, message.text);
+    copy->dead = dead_on_copy;
+    seen = aligned_alloc(TARN_LINE_BYTES, bytes);
+    if (seen == NULL)
+        die("no memory");
+}
+
+/* The living have what they had. */
+static void check_living(void)
+{
+    struct tarn_view before;
+    tarn_view_set(&before, seen, &copy->view.geometry);
+    for (unsigned slot = 1; slot <= before.slot_max; slot++) {
+        bool same = memcmp(tarn_view_slot(&before, slot), tarn_view_slot(&copy->view, slot),
+                           sizeof(struct tarn_slot)) == 0;
+        for (unsigned line = 0; line < TARN_HOLD_LINES; line++)
+            same = same && memcmp(tarn_view_hold_line(&before, slot, line),
+                                  tarn_view_hold_line(&copy->view, slot, line),
+                                  sizeof(struct tarn_hold_line)) == 0;
+        if ((living >> slot & 1) != 0 && !same)
+            violated("copy: the reaper has changed slot %u, which lives", slot);
+    }
+}
+
+/* A change that the dead have left to stand at one instruction stands at all later ones. */
+static void check_progress(const struct survivor *after)
+{
+    static uint64_t stands;
+    const struct change *change = &common->actor.change;
+    if (change->state == CHANGE_NONE || change->page_count == 0)
+        return;
+    if (after->sequence[change->page[0]] == change->sequence)
+        stands = change->sequence;
+    else if (stands == change->sequence)
+        violated("copy: a change that was there is gone");
+}
+
+/* The victim dies now, as this copy has it. */
+static void examine_copy(void)
+{
+    struct survivor after = survivor;
+    after.where = "copy";
+    after.pool = copy;
+    memcpy(copy->view.base, seen, copy->view.geometry.segment_bytes);
+    if (operation->flags & WITHOUT_WRITER)
+        survivor_read_disk(data_fd);
+    /* Now and then nobody knows it yet. */
+    if (result.states % WORK_EVERY == WORK_EVERY / 2 && common->other_slot == 0) {
+        after.open = &common->actor.change;
+        survivor_work(&after, ROUNDS);
+        after.open = NULL;
+    }
+    tarn_reap_all(copy, NULL);
+    survivor_check_rules(&after);
+    check_living();
+    survivor_check_pages(&after, &common->actor.change);
+    check_progress(&after);
+    if (result.states++ % WORK_EVERY != 0)
+        return;
+    /* The neighbour dies too: it would be waited for. */
+    uint64_t lived = living;
+    static const struct change none;
+    living &= ~(UINT64_C(1) << common->other_slot);
+    tarn_reap_all(copy, NULL);
+    after.where = "copy, at work";
+    survivor_work(&after, ROUNDS);
+    survivor_check_rules(&after);
+    survivor_check_pages(&after, &none);
+    living = lived;
+}
+
+/* Stepping. */
+
+static void note_address(void)
+{
+    if (step >= trace.room) {
+        trace.room = trace.room == 0 ? 1 << 16 : 2 * trace.room;
+        trace.address = realloc(trace.address, trace.room * sizeof *trace.address);
+        trace.pass = realloc(trace.pass, trace.room * sizeof *trace.pass);
+        if (trace.address == NULL || trace.pass == NULL)
+            die("no memory");
+    }
+    trace.address[step] =
+        (uint64_t)ptrace(PTRACE_PEEKUSER, victim, offsetof(struct user, regs.rip), NULL);
+}
+
+static void look_at_segment(void)
+{
+    size_t bytes = self.pool->view.geometry.segment_bytes;
+    if (memcmp(seen, self.pool->view.base, bytes) == 0)
+        return;
+    memcpy(seen, self.pool->view.base, bytes);
+    if (options.step == UINT64_MAX || options.step == step)
+        examine_copy();
+}
+
+static bool victim_waits(void)
+{
+    for (unsigned slot = 1; slot <= self.pool->view.slot_max; slot++)
+        if ((living >> slot & 1) == 0 && tarn_load_relaxed(&slot_at(slot)->wait) != 0)
+            return true;
+    return false;
+}
+
+/* One whole run, until `end_ns`. */
+static void step_through(uint64_t end_ns)
+{
+    uint64_t turn = 0;
+    bool running = true;
+    pause_writer();
+    survivor_read_disk(data_fd);
+    memcpy(seen, self.pool->view.base, self.pool->view.geometry.segment_bytes);
+    living = slots_of(getpid()) | slots_of(writer) | UINT64_C(1) << common->other_slot;
+    step = 0;
+    note_address();
+    while (running && !result.cut) {
+        running = let_run(PTRACE_SINGLESTEP);
+        step++;
+        note_address();
+        look_at_segment();
+        if (step - turn >= TURN_EVERY && victim_waits()) {
+            turn = step;
+            continue_writer();
+            pause_writer();
+            survivor_read_disk(data_fd);
+        }
+        result.cut = tarn_now_ns() >= end_ns;
+    }
+    result.steps = step;
+}
+
+/* The pool of an operation. */
+
+static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *ftw)
+{
+    (void)status;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+/* Nothing of it stays, whichever way the program ends. */
+static void remove_pool(void)
+{
+    char path[128];
+    nftw(directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    snprintf(path, sizeof path, "/dev/shm/tarn.%s", pool_name);
+    unlink(path);
+    snprintf(path, sizeof path, "/dev/shm/tarn.%s.wake", pool_name);
+    unlink(path);
+}
+
+/* One page is pinned, the other latched, all the time. */
+static void take_own_pins(void)
+{
+    int done = 0;
+    for (unsigned i = 0; done == 0 && i < 2; i++, self.pin_count++)
+        done = tarn_pin(self.session, tarn_page_id(self.file, OPERATION_PAGES - 1 - i), 0,
+                        &self.pin[i]);
+    if (done == 0)
+        done = tarn_latch_shared(self.session, self.pin[0], 0);
+    if (done != 0)
+        die("pins: %s", tarn_session_message(self.session));
+}
+
+static void begin_operation(void)
+{
+    char path[sizeof directory + 8];
+    self = (struct actor){.pool_name = pool_name, .directory = directory};
+    int done = operation_make_pool(&self);
+    if (done == 0)
+        done = operation_attach(&self);
+    start_writer();
+    if (done == 0)
+        done = operation_enter(&self);
+    if (done != 0)
+        die("%d: %s", done, self.message);
+    snprintf(path, sizeof path, "%s/data", directory);
+    data_fd = open(path, O_RDONLY | O_CLOEXEC);
+    survivor =
+        (struct survivor){.where = "live", .pool = self.pool, .file = self.file, .inside = inside};
+    for (uint64_t n = 0; n < OPERATION_PAGES; n++)
+        survivor.sequence[n] = 1;
+    open_copy();
+    take_own_pins();
+    if (operation->flags & WITHOUT_WRITER)
+        end_writer();
+    if (operation->flags & OPERATION_ENDS_POOL) {
+        /* Nobody is attached, as far as others can see. */
+        tarn_session_close(self.session);
+        tarn_lock_byte(self.pool->lock_fd, 0, F_UNLCK);
+        tarn_lock_byte(copy->lock_fd, 0, F_UNLCK);
+    }
+}
+
+static void end_operation(void)
+{
+    struct tarn_message message = {""};
+    close(data_fd);
+    end_writer();
+    int done = tarn_detach(copy);
+    if (done == 0)
+        done = tarn_detach(self.pool);
+    if (done == 0)
+        done = tarn_destroy(pool_name, NULL, TARN_DESTROY_DATA, &message);
+    if (done < 0 && !(done == -ENOENT && (operation->flags & OPERATION_ENDS_POOL)))
+        violated("the pool does not end: %d: %s", done, message.text);
+    remove_pool();
+    free(seen);
+}
+
+/* Real kills. */
+
+static int by_address(const void *left, const void *right)
+{
+    uint32_t a = *(const uint32_t *)left, b = *(const uint32_t *)right;
+    if (trace.address[a] != trace.address[b])
+        return trace.address[a] < trace.address[b] ? -1 : 1;
+    return a < b ? -1 : a > b;
+}
+
+/* A string instruction stops after each round, but at a breakpoint only before the first. */
+static bool repeats(uint64_t at)
+{
+    return at > 0 && trace.address[at] == trace.address[at - 1];
+}
+
+static void count_passes(void)
+{
+    uint32_t count = 0, *order = malloc((result.steps + 1) * sizeof *order);
+    if (order == NULL)
+        die("no memory");
+    for (uint32_t i = 0; i <= result.steps; i++)
+        if (!repeats(i))
+            order[count++] = i;
+    qsort(order, count, sizeof *order, by_address);
+    for (uint32_t i = 0; i < count; i++) {
+        bool first = i == 0 || trace.address[order[i]] != trace.address[order[i - 1]];
+        trace.pass[order[i]] = first ? 1 : trace.pass[order[i - 1]] + 1;
+    }
+    free(order);
+}
+
+/* To where the stepped run was after so many instructions, or to the end. */
+static void run_to(uint64_t at)
+{
+    uint64_t begin = at;
+    bool running = true;
+    while (repeats(begin))
+        begin--;
+    if (ptrace(PTRACE_POKEUSER, victim, offsetof(struct user, u_debugreg[0]),
+               trace.address[begin]) != 0 ||
+        ptrace(PTRACE_POKEUSER, victim, offsetof(struct user, u_debugreg[7]), 1) != 0)
+        begin = 0; /* no breakpoints here */
+    for (uint32_t i = 0; running && begin > 0 && i < trace.pass[begin]; i++)
+        running = let_run(PTRACE_CONT);
+    for (; running && begin < at; begin++)
+        running = let_run(PTRACE_SINGLESTEP);
+}
+
+/* Half of the time while the kernel still takes the victim apart; or after some work of one who
+ * does not know yet. */
+static void kill_and_reap(void)
+{
+    uint64_t begun = tarn_now_ns();
+    bool early = survivor_draw(2) == 0;
+    kill(victim, SIGKILL);
+    if (!early)
+        waitpid(victim, NULL, 0);
+    if (survivor_draw(4) == 0) {
+        survivor.open = &common->actor.change;
+        survivor_work(&survivor, ROUNDS);
+        survivor.open = NULL;
+    }
+    while (slots_of(victim) != 0 && tarn_now_ns() - begun < 10 * SECOND)
+        if (tarn_reap_all(self.pool, NULL) == 0)
+            tarn_sleep_ns(NS_PER_MS / 20);
+    if (slots_of(victim) != 0)
+        violated("a killed process is not reaped");
+    if (early)
+        waitpid(victim, NULL, 0);
+    victim = 0;
+}
+
+static void check_own_pins(void)
+{
+    const struct tarn_view *view = &self.pool->view;
+    for (unsigned i = 0; i < self.pin_count; i++) {
+        struct tarn_page_id id = tarn_page_id(self.file, OPERATION_PAGES - 1 - i);
+        uint64_t word;
+        if (tarn_table_find(view, id.value, &word) != self.pin[i].frame ||
+            tarn_slot_shares(view, self.session->slot, self.pin[i].frame) != (i == 0))
+            violated("the pin of page %" PRIu64 " is gone", tarn_page_number(id));
+    }
+}
+
+/* What was begun is done again: the pool is gone, and all that was committed is on disk. */
+static void end_pool_again(void)
+{
+    struct tarn_message message = {""};
+    int done = tarn_destroy(pool_name, NULL, TARN_DESTROY_FORCE, &message);
+    if (done < 0 && done != -ENOENT)
+        violated("destroyed again: %d: %s", done, message.text);
+    survivor_read_disk(data_fd);
+    survivor_check_disk(&survivor);
+    end_operation();
+    begin_operation();
+}
+
+/* The pool is looked at and used where it was cut off, then made as it was before. */
+static void go_on(const char *where)
+{
+    bool alone = writer == 0;
+    pause_writer();
+    survivor.where = where;
+    survivor_read_disk(data_fd);
+    survivor_check_rules(&survivor);
+    survivor_check_pages(&survivor, &common->actor.change);
+    if (operation->flags & OPERATION_ENDS_POOL) {
+        end_pool_again();
+        return;
+    }
+    check_own_pins();
+    if (alone)
+        start_writer();
+    continue_writer();
+    survivor_work(&survivor, ROUNDS);
+    int done = operation_drop_strays(&self);
+    if (done == 0)
+        done = tarn_flush_all(self.session);
+    if (done != 0)
+        violated("%s: %d: %s", where, done, tarn_session_message(self.session));
+    survivor_read_disk(data_fd);
+    survivor_check_disk(&survivor);
+    if (alone)
+        end_writer();
+}
+
+static void kill_at(uint64_t at)
+{
+    step = at;
+    if (!start_victim())
+        return;
+    run_to(at);
+    kill_and_reap();
+    go_on("live");
+    result.kills++;
+}
+
+/* Operations. */
+
+static void run_operation(uint64_t end_ns)
+{
+    uint64_t begun = tarn_now_ns(), first = options.seed % KILL_EVERY;
+    result = (struct result){.steps = 0};
+    survivor_random = options.seed;
+    /* Of writers, the one that ends by itself. */
+    result.skipped = strcmp(operation->name, "writer-work") == 0;
+    if (result.skipped)
+        return;
+    begin_operation();
+    result.skipped = !start_victim();
+    if (!result.skipped) {
+        step_through(begun + (end_ns - begun) / 2);
+        continue_writer();
+        if (result.cut)
+            kill_and_reap();
+        else
+            finish_victim();
+        go_on("live, after all");
+        count_passes();
+    }
+    for (uint64_t at = first; !result.skipped && at <= result.steps; at += KILL_EVERY) {
+        if (options.step == UINT64_MAX || options.step == at)
+            kill_at(at);
+        result.cut = result.cut || tarn_now_ns() >= end_ns;
+        if (tarn_now_ns() >= end_ns)
+            break;
+    }
+    end_operation();
+}
+
+static bool wanted(const struct operation *one)
+{
+    const char *const *names = options.operation_count == 0 ? usual : options.operations;
+    unsigned count = options.operation_count == 0 ? (unsigned)(sizeof usual / sizeof usual[0])
+                                                  : options.operation_count;
+    for (unsigned i = 0; !options.all && i < count; i++)
+        if (strcmp(names[i], one->name) == 0)
+            return true;
+    return options.all;
+}
+
+static void print_row(const char *name, const struct result *row)
+{
+    printf("# %-24s %12" PRIu64 " %10" PRIu64 " %10" PRIu64 " %10" PRIu64 "%s\n", name, row->steps,
+           row->states, row->kills, row->violations, row->cut ? "  cut: no time for all" : "");
+    fflush(stdout);
+}
+
+static uint64_t run_operations(void)
+{
+    unsigned count = 0, number = 0;
+    struct result sum = {.steps = 0};
+    uint64_t end = tarn_now_ns() + options.seconds * SECOND;
+    for (unsigned i = 0; i < operation_count; i++)
+        count += wanted(&operations[i]);
+    printf("# %-24s %12s %10s %10s %10s\n", "operation", "instructions", "states", "real kills",
+           "violations");
+    for (unsigned i = 0; i < operation_count; i++) {
+        operation = &operations[i];
+        if (!wanted(operation))
+            continue;
+        uint64_t now = tarn_now_ns();
+        run_operation(now + (end > now ? end - now : 0) / (count - number));
+        printf("%s %u - %s%s\n", result.violations == 0 ? "ok" : "not ok", ++number,
+               operation->name, result.skipped ? " # SKIP not done here" : "");
+        print_row(operation->name, &result);
+        sum.steps += result.steps;
+        sum.states += result.states;
+        sum.kills += result.kills;
+        sum.violations += result.violations;
+    }
+    print_row("all", &sum);
+    printf("1..%u\n", number);
+    return number == 0 ? 1 : sum.violations;
+}
+
+static _Noreturn void usage(int status)
+{
+    printf("usage: step [--operations all|NAME...] [--seconds N] [--seed N] [--step N] [--list]\n\n"
+           "Kills a process at every instruction of operations.\n\n"
+           "  --operations  which ones; otherwise five\n"
+           "  --seconds     for all together: what has no time left is cut, and says so (60)\n"
+           "  --step        looks only at the state after so many instructions\n"
+           "  --list        prints the names\n");
+    exit(status);
+}
+
+static void read_options(int argc, char **argv)
+{
+    static const struct option known[] = {{"operations", required_argument, NULL, 'o'},
+                                          {"seconds", required_argument, NULL, 's'},
+                                          {"seed", required_argument, NULL, 'r'},
+                                          {"step", required_argument, NULL, 'k'},
+                                          {"list", no_argument, NULL, 'l'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
+    const char *seed = getenv("TARN_TEST_SEED");
+    if (getrandom(&options.seed, sizeof options.seed, 0) != sizeof options.seed)
+        options.seed = tarn_now_ns();
+    if (seed != NULL && seed[0] != 0)
+        options.seed = strtoull(seed, NULL, 0);
+    for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
+        if (option == 'o')
+            options.operations[options.operation_count++] = optarg;
+        else if (option == 's')
+            options.seconds = strtoull(optarg, NULL, 0);
+        else if (option == 'r')
+            options.seed = strtoull(optarg, NULL, 0);
+        else if (option == 'k')
+            options.step = strtoull(optarg, NULL, 0);
+        else if (option != 'l')
+            usage(option == 'h' ? 0 : 2);
+        for (unsigned i = 0; option == 'l' && i < operation_count; i++)
+            printf("%s\n", operations[i].name);
+        if (option == 'l')
+            exit(0);
+    }
+    while (optind < argc && options.operation_count < OPERATIONS_MAX)
+        options.operations[options.operation_count++] = argv[optind++];
+    options.all = options.operation_count == 1 && strcmp(options.operations[0], "all") == 0;
+}
+
+static bool may_trace(void)
+{
+    int status = 1;
+    pid_t pid = fork_child();
+    if (pid == 0)
+        _exit(ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0);
+    return waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+int main(int argc, char **argv)
+{
+    read_options(argc, argv);
+    printf("# TARN_TEST_SEED=%" PRIu64 "\n", options.seed);
+    snprintf(pool_name, sizeof pool_name, "test-step-%d", (int)getpid());
+    /* In memory: nothing here is about the disk. */
+    snprintf(directory, sizeof directory, "/dev/shm/%s", pool_name);
+    common = mmap(NULL, sizeof *common, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (common == MAP_FAILED)
+        die("no memory");
+    if (!may_trace()) {
+        printf("1..0 # SKIP ptrace is not allowed here\n");
+        return 0;
+    }
+    atexit(remove_pool);
+    return run_operations() == 0 ? 0 : 1;
+}
