@@ -526,7 +526,8 @@ static void examine_latch(struct checker *c, uint32_t frame, uint64_t word)
         return;
     }
     if (state == FRAME_FREE || (state == FRAME_CLAIMED && frame_word_owner(word) != owner))
-        SUSPECT(c, latch_frame, {"frame", frame}, {"latch_word", latch}, {"frame_word", word});
+        SUSPECT(c, latch_frame, {"frame", frame}, {"latch_word", latch}, {"frame_word", word},
+                {"owner", owner});
     if (!mtr_names(c->view, owner, frame))
         SUSPECT(c, latch_mtr, {"frame", frame}, {"latch_word", latch}, {"owner", owner});
     if (!slot_pins(c->view, owner, frame))

@@ -51,7 +51,7 @@ enum {
     X(dirty_word, ALWAYS, "a dirty page has a change mark")                                        \
     X(latch_word, ALWAYS, "a latch that nobody holds has no waiters bit")                          \
     X(latch_owner, ALWAYS, "who holds a latch exclusively is a LIVE session")                      \
-    X(latch_frame, ALWAYS, "a latched frame has a page, or is claimed by who latched it")          \
+    X(latch_frame, BETWEEN_CALLS, "a latched frame has a page, or is claimed by who latched it")   \
     X(latch_mtr, ALWAYS, "a latched page is in the mini-transaction of who latched it")            \
     X(latch_pin, ALWAYS, "a latched page is pinned by who latched it")                             \
     X(entry_word, ALWAYS, "a table entry names a frame of the pool, or nothing")                   \
