@@ -10,7 +10,7 @@
 #include "lib/io/backend.h"
 #include "tests/kill/memory.h"
 
-enum { DISK_NS_MIN = 20000, DISK_NS_MAX = 200000 };
+enum { DISK_NS_MIN = 20000 };
 
 /* Polls of an instance, in its process's memory. */
 struct disk {
@@ -59,7 +59,7 @@ static void begin(struct tarn_io *io, struct tarn_io_request *request)
     }
     for (unsigned i = 0; i < WORLD_REQUESTS; i++) {
         struct disk_request *disk = &world.requests[i];
-        uint64_t takes = DISK_NS_MIN + world_draw(&world.random, DISK_NS_MAX - DISK_NS_MIN);
+        uint64_t takes = DISK_NS_MIN + world_draw(&world.random, world.disk_ns_max - DISK_NS_MIN);
 
         if (disk->process != NULL)
             continue;
@@ -71,7 +71,8 @@ static void begin(struct tarn_io *io, struct tarn_io_request *request)
                                       .data = request->data,
                                       .bytes = request->bytes,
                                       .offset = request->offset,
-                                      .done_ns = world.now_ns + takes};
+                                      .done_ns = world.now_ns + takes,
+                                      .begun = world.write_count};
         description->in_flight++;
         return;
     }
@@ -105,6 +106,8 @@ static void carry_out(struct disk_request *disk)
     disk->result =
         node_transfer(node, disk->data, disk->kind == TARN_IO_REQUEST_SYNC ? 0 : disk->bytes,
                       disk->offset, disk->kind == TARN_IO_REQUEST_WRITE);
+    if (disk->kind == TARN_IO_REQUEST_SYNC && node->synced < disk->begun)
+        node->synced = disk->begun;
     world_description_drop(disk->description);
     /* Nobody is there to be told. */
     if (world_process(disk->pid) == NULL)

@@ -581,6 +581,10 @@ static ssize_t write_at(struct node *node, const void *bytes, size_t count, size
         resize(node, offset + count);
     memcpy((char *)world_node_data(node) + offset, bytes, count);
     node->version = ++change_count;
+    world.write_count++;
+    for (size_t block = offset / WORLD_BLOCK_BYTES; block * WORLD_BLOCK_BYTES < offset + count;
+         block++)
+        node->written[block % WORLD_BLOCKS] = world.write_count;
     return (ssize_t)count;
 }
 

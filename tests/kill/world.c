@@ -18,6 +18,7 @@ enum { STACK_BYTES = 1 << 18, RED_ZONE = 1024 };
 #define LIMIT_NS  (INT64_C(1000) * 1000 * NS_PER_MS)
 #define WAITS_MAX 1000000
 
+unsigned tarn_planted; /* of shm/planted.h */
 struct world world;
 struct process *world_running;
 uintptr_t hook_begin;
@@ -64,7 +65,8 @@ void world_begin(uint64_t seed)
         memory = reserve((size_t)WORLD_PROCESSES * (MEMORY_BYTES + STACK_BYTES));
         node_memory = reserve((size_t)WORLD_NODES * NODE_BYTES_MAX);
     }
-    world = (struct world){.random = seed, .now_ns = 1000000000, .pid_last = 1000};
+    world = (struct world){
+        .random = seed, .now_ns = 1000000000, .disk_ns_max = 200000, .pid_last = 1000};
 }
 
 /* Memory of processes. */
@@ -161,7 +163,7 @@ void process_call(struct process *process, int (*function)(struct actor *actor))
     process->stack_low = stack_of(process) + STACK_BYTES - 2 * RED_ZONE;
 }
 
-static bool can_run(struct process *process)
+bool process_can_run(struct process *process)
 {
     return process->state == PROCESS_READY ||
            (process->state == PROCESS_WAITS &&
@@ -173,7 +175,7 @@ enum process_state process_resume(struct process *process, uint64_t points)
 {
     if (world_running != NULL)
         world_fail("a process resumes another one");
-    if (!can_run(process))
+    if (!process_can_run(process))
         return process->state;
     process->stop_at = points == UINT64_MAX ? UINT64_MAX : process->points + points;
     enter(process);
@@ -215,7 +217,7 @@ static bool serve(void)
         for (unsigned j = 0; j < WORLD_PROCESSES; j++) {
             struct process *process = &world.processes[j];
 
-            if (process->serves && can_run(process)) {
+            if (process->serves && process_can_run(process)) {
                 process_resume(process, UINT64_MAX);
                 any = again = true;
             }
@@ -251,6 +253,36 @@ static bool pass_time(const struct process *process)
     return true;
 }
 
+bool world_pass_time(void)
+{
+    uint64_t next = UINT64_MAX;
+
+    for (unsigned i = 0; i < WORLD_PROCESSES; i++) {
+        const struct process *process = &world.processes[i];
+
+        if (process->state == PROCESS_WAITS && process->wake_ns > world.now_ns &&
+            process->wake_ns < next)
+            next = process->wake_ns;
+    }
+    for (unsigned i = 0; i < WORLD_REQUESTS; i++) {
+        const struct disk_request *request = &world.requests[i];
+
+        if (request->process != NULL && !request->done && request->done_ns < next)
+            next = request->done_ns;
+    }
+    if (next == UINT64_MAX)
+        return false;
+    if (next > world.now_ns)
+        world.now_ns = next;
+    disk_advance();
+    return true;
+}
+
+bool world_synced(const struct node *node, size_t offset)
+{
+    return node->written[offset / WORLD_BLOCK_BYTES % WORLD_BLOCKS] <= node->synced;
+}
+
 void world_settle(void)
 {
     for (unsigned i = 0; i < WAITS_MAX; i++) {
@@ -264,7 +296,7 @@ void process_let_wait(struct process *process)
 {
     if (process->state != PROCESS_WAITS)
         world_fail("process %u cannot go on", process->pid);
-    if (!serve() && !can_run(process) && !pass_time(process))
+    if (!serve() && !process_can_run(process) && !pass_time(process))
         world_fail("process %u waits for ever", process->pid);
 }
 

@@ -30,6 +30,8 @@ enum {
     WORLD_DESCRIPTIONS = 160,
     WORLD_LOCKS = 128,
     WORLD_REQUESTS = 128,
+    WORLD_BLOCKS = 96,
+    WORLD_BLOCK_BYTES = 4096,
     WORLD_SIZES = 24, /* of blocks of memory: powers of two */
 };
 
@@ -71,8 +73,10 @@ struct node {
     char path[160]; /* empty: unlinked */
     uint64_t inode;
     unsigned mode;
-    size_t size;      /* bytes of a file; of a FIFO or an event: what can be read */
-    uint64_t version; /* steps when a file is changed by other means than a mapping */
+    size_t size;                    /* bytes of a file; of a FIFO or an event: what can be read */
+    uint64_t written[WORLD_BLOCKS]; /* the world's write_count when a block was written */
+    uint64_t synced;                /* what was written up to then is on the device */
+    uint64_t version;               /* steps when a file is changed by other means than a mapping */
 };
 
 struct description {
@@ -101,12 +105,15 @@ struct disk_request {
     size_t bytes;
     uint64_t offset;
     uint64_t done_ns;
+    uint64_t begun; /* write_count when it was submitted */
     bool done;
     int64_t result;
 };
 
 struct world {
     uint64_t now_ns;
+    uint64_t disk_ns_max; /* that a request takes */
+    uint64_t write_count;
     uint64_t random; /* drawn by the disk */
     unsigned pid_last;
     uint64_t inode_last;
@@ -139,6 +146,11 @@ void process_call(struct process *process, int (*function)(struct actor *actor))
 /* Runs it until it has passed so many more points (then it is READY, before the next access), it
  * waits, or its function has returned (IDLE). */
 enum process_state process_resume(struct process *process, uint64_t points);
+
+bool process_can_run(struct process *process);
+
+/* Time passes to the next thing that happens to anybody; false: nothing will. */
+bool world_pass_time(void);
 
 /* Runs it to its end; while it waits, those that serve run, and time passes. If it does not end:
  * world_fail(). */
@@ -177,6 +189,9 @@ void world_saved_free(struct world_saved *saved);
 struct node *world_node(const char *path);
 void *world_node_data(const struct node *node);
 
+/* Has a sync that ended begun after the newest write of the block at this offset had ended? */
+bool world_synced(const struct node *node, size_t offset);
+
 /* For hook.c and the disk. */
 
 /* A point: the running process may be left standing here. */
@@ -194,5 +209,8 @@ uint64_t world_draw(uint64_t *state, uint64_t below);
 /* Where the segment is mapped; 0 bytes while the harness runs. */
 extern uintptr_t hook_begin;
 extern size_t hook_bytes;
+
+/* Few points within a page, for who goes through combinations of points. */
+extern bool hook_sparse;
 
 #endif
