@@ -86,6 +86,7 @@ static void drop_node(struct node *node)
     if (node == world.segment)
         world.segment = NULL;
     node->used = false;
+    node->version = ++change_count;
 }
 
 static void resize(struct node *node, size_t size)

@@ -8,12 +8,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/directory.h"
 #include "lib/internal.h"
 #include "lib/writer/writer.h"
 
 #define WORDS (OPERATION_PAGE_BYTES / 8)
 
-enum { WAIT_MS = 60000, SHORT_WAIT_MS = 3, DEPTH = 4 };
+enum { WAIT_MS = 5000, SHORT_WAIT_MS = 3, DEPTH = 4 };
 
 /* What an actor has beside pins, for operation_rest(). */
 enum { HAS_LATCH = 1, HAS_CLAIM = 2, HAS_EVICTING = 4 };
@@ -103,14 +104,17 @@ static struct tarn_page_id id_of(const struct actor *actor, unsigned i)
     return tarn_page_id(actor->file, (actor->page + i) % OPERATION_PAGES);
 }
 
+/* Of calls without a handle, which say why they failed in actor->said. */
+static int said(struct actor *actor, int result, const char *call)
+{
+    if (result < 0)
+        snprintf(actor->message, sizeof actor->message, "%s: %.240s", call, actor->said.text);
+    return result;
+}
+
 int operation_attach(struct actor *actor)
 {
-    struct tarn_message message = {""};
-    int result = tarn_attach(actor->pool_name, NULL, &actor->pool, &message);
-
-    if (result < 0)
-        snprintf(actor->message, sizeof actor->message, "attach: %.240s", message.text);
-    return result;
+    return said(actor, tarn_attach(actor->pool_name, NULL, &actor->pool, &actor->said), "attach");
 }
 
 static int open_session(struct actor *actor)
@@ -141,7 +145,7 @@ int operation_leave(struct actor *actor)
     return result;
 }
 
-int operation_make_pool(struct actor *actor)
+static int init(struct actor *actor)
 {
     const struct tarn_init_options options = {.size = sizeof options,
                                               .directory = actor->directory,
@@ -150,15 +154,18 @@ int operation_make_pool(struct actor *actor)
                                               .page_bytes = OPERATION_PAGE_BYTES,
                                               .session_count = OPERATION_SESSIONS,
                                               .file_count = OPERATION_FILES};
-    struct tarn_message message = {""};
+
+    return said(actor, tarn_init(actor->pool_name, &options, &actor->said), "init");
+}
+
+int operation_make_pool(struct actor *actor)
+{
     uint64_t page[WORDS];
     char path[256];
-    int result = tarn_init(actor->pool_name, &options, &message);
+    int result = init(actor);
 
-    if (result < 0) {
-        snprintf(actor->message, sizeof actor->message, "init: %.240s", message.text);
+    if (result < 0)
         return result;
-    }
     snprintf(path, sizeof path, "%s/data", actor->directory);
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     for (unsigned i = 0; fd >= 0 && i < OPERATION_PAGES; i++) {
@@ -167,6 +174,12 @@ int operation_make_pool(struct actor *actor)
             return -errno;
     }
     return fd < 0 ? -errno : close(fd);
+}
+
+int operation_build(struct actor *actor)
+{
+    return said(actor, tarn_segment_build(actor->directory, actor->pool_name, NULL, &actor->said),
+                "build");
 }
 
 static int open_writer(struct actor *actor)
@@ -191,7 +204,8 @@ static int abort_mtr(struct actor *actor)
 {
     int result = note(actor, tarn_mtr_abort(actor->session), "abort");
 
-    actor->change.state = CHANGE_ABORTED;
+    if (actor->change.state == CHANGE_BEGUN)
+        actor->change.state = CHANGE_ABORTED;
     return result;
 }
 
@@ -889,22 +903,13 @@ static int finish_writer(struct actor *actor)
 
 static int destroy(struct actor *actor)
 {
-    struct tarn_message message = {""};
-    int result = tarn_destroy(actor->pool_name, NULL, 0, &message);
-
-    if (result < 0)
-        snprintf(actor->message, sizeof actor->message, "destroy: %.240s", message.text);
-    return result;
+    return said(actor, tarn_destroy(actor->pool_name, NULL, 0, &actor->said), "destroy");
 }
 
 static int destroy_force(struct actor *actor)
 {
-    struct tarn_message message = {""};
-    int result = tarn_destroy(actor->pool_name, NULL, TARN_DESTROY_FORCE, &message);
-
-    if (result < 0)
-        snprintf(actor->message, sizeof actor->message, "destroy: %.240s", message.text);
-    return result;
+    return said(actor, tarn_destroy(actor->pool_name, NULL, TARN_DESTROY_FORCE, &actor->said),
+                "destroy");
 }
 
 const struct operation operations[] = {
@@ -967,6 +972,7 @@ const struct operation operations[] = {
     {"flush-all", OPERATION_CHANGES | OPERATION_ASKS, mtr_3, flush_all, operation_rest},
     {"writer-life", OPERATION_NO_SESSION | OPERATION_WRITES, nothing, writer_life, finish_writer},
     {"writer-work", OPERATION_NO_SESSION | OPERATION_WRITES, nothing, writer_work, finish_writer},
+    {"init", OPERATION_NO_POOL | OPERATION_BEGINS_POOL, nothing, init, nothing},
     {"destroy", OPERATION_NO_POOL | OPERATION_ENDS_POOL, nothing, destroy, nothing},
     {"destroy-force", OPERATION_NO_POOL | OPERATION_ENDS_POOL, nothing, destroy_force, nothing},
 };

@@ -51,17 +51,19 @@ struct actor {
     uint32_t frame, claim; /* what an internal operation has */
     unsigned state;        /* how far prepare() and run() have got, for finish() */
     char message[256];     /* of a call that failed unexpectedly */
+    struct tarn_message said;
 };
 
 enum {
-    OPERATION_NO_SESSION = 1,  /* the actor needs no session: prepare() begins without one */
-    OPERATION_NO_POOL = 2,     /* nor a handle: it is not attached */
-    OPERATION_ASKS = 4,        /* a writer must run beside it */
-    OPERATION_WRITES = 8,      /* is a writer: nobody else may be one */
-    OPERATION_OTHER = 16,      /* actor->other must be there */
-    OPERATION_CHANGES = 32,    /* actor->change says what it does to pages */
-    OPERATION_FILE = 64,       /* changes the file table or the size of a file */
-    OPERATION_ENDS_POOL = 128, /* the pool is gone when it has run */
+    OPERATION_NO_SESSION = 1,    /* the actor needs no session: prepare() begins without one */
+    OPERATION_NO_POOL = 2,       /* nor a handle: it is not attached */
+    OPERATION_ASKS = 4,          /* a writer must run beside it */
+    OPERATION_WRITES = 8,        /* is a writer: nobody else may be one */
+    OPERATION_OTHER = 16,        /* actor->other must be there */
+    OPERATION_CHANGES = 32,      /* actor->change says what it does to pages */
+    OPERATION_FILE = 64,         /* changes the file table or the size of a file */
+    OPERATION_ENDS_POOL = 128,   /* the pool is gone when it has run; nobody may be attached */
+    OPERATION_BEGINS_POOL = 256, /* there is no pool before it */
 };
 
 /* prepare(), run() and finish() return 0, or a negative errno that nobody expected, which fails the
@@ -90,6 +92,9 @@ uint64_t operation_sequence(const void *page, uint64_t number);
 /* Makes the pool, nobody attached, and a file "data" of OPERATION_PAGES pages with the sequence
  * number 1 in its directory. */
 int operation_make_pool(struct actor *actor);
+
+/* Builds the segment of a closed pool, as `tarn writer NAME --dir DIR` does. */
+int operation_build(struct actor *actor);
 
 /* Attaches, opens a session, enters the file (asks the writer) if the actor does not know it. */
 int operation_enter(struct actor *actor);

@@ -18,14 +18,16 @@
 #include <unistd.h>
 
 #include "lib/internal.h"
-#include "tests/kill/oracle.h"
-#include "tests/kill/world.h"
+#include "tests/kill/ends.h"
 
 enum {
     NOBODY = UINT16_MAX, /* no other process is in the middle of anything */
     STEPS_OTHER = 40,    /* of it when the victim waits */
     FAILURES_MAX = 5,
     WAITS_MAX = 20000,
+    WORK_SHORT = 2, /* operations after a death, and now and then */
+    WORK_LONG = 1000,
+    WORK_LONG_EVERY = 2000,
 };
 
 /* One point. */
@@ -39,15 +41,9 @@ struct point {
     uint64_t k, j; /* points that the victim, and the first reaper, have passed; j 0: it lives */
 };
 
-static struct {
-    struct process *writer, *survivor, *third, *other;
-} cast;
-static struct model model;
-static struct world_saved *base, *at_victim, *at_reaper;
+static struct world_saved *at_victim, *at_reaper;
 static struct point now;
-static uint64_t random_state;
 static uint64_t kills, doubles;
-static unsigned long long sequences;
 static struct point wanted; /* of --replay */
 static bool replays;
 
@@ -64,124 +60,6 @@ static void print_point(void)
         return;
 }
 
-/* Processes. */
-
-static uint64_t draw(uint64_t below)
-{
-    return world_draw(&random_state, below);
-}
-
-static struct process *new_process(void)
-{
-    struct process *process = process_new();
-
-    process->actor.pool_name = WORLD_POOL;
-    process->actor.directory = WORLD_DIRECTORY;
-    process->actor.file = 1;
-    return process;
-}
-
-static int must(struct process *process, int result, const char *what)
-{
-    if (result < 0) {
-        printf("# %s: %s\n", what, process->actor.message);
-        oracle_broken(what, process->pid, (unsigned long long)-result);
-    }
-    return result;
-}
-
-static int must_do(struct process *process, int (*function)(struct actor *actor), const char *what)
-{
-    return must(process, process_do(process, function), what);
-}
-
-static struct process *new_member(void)
-{
-    struct process *process = new_process();
-
-    must_do(process, operation_enter, "enter");
-    return process;
-}
-
-static struct process *start_writer(void)
-{
-    struct process *process = new_process();
-
-    process->serves = true;
-    process_call(process, operation_serve);
-    world_settle();
-    return process;
-}
-
-static int reap(struct actor *actor)
-{
-    return tarn_reap_all(actor->pool, actor->session);
-}
-
-static bool is_for_members(const struct operation *operation)
-{
-    return (operation->flags & (OPERATION_NO_SESSION | OPERATION_NO_POOL | OPERATION_WRITES |
-                                OPERATION_OTHER | OPERATION_ENDS_POOL)) == 0;
-}
-
-static unsigned draw_for_members(void)
-{
-    unsigned which;
-
-    do
-        which = (unsigned)draw(operation_count);
-    while (!is_for_members(&operations[which]));
-    return which;
-}
-
-static void set_up(struct process *process, unsigned page)
-{
-    process->actor.page = page;
-    process->actor.sequence = ++sequences + 1;
-    process->actor.other = process == cast.other ? NULL : &cast.other->actor;
-    process->actor.change.state = CHANGE_NONE;
-    process->actor.message[0] = 0;
-}
-
-/* A whole operation, from the beginning to the end. */
-static void work(struct process *process, unsigned which, unsigned page, struct model *of)
-{
-    const struct operation *operation = &operations[which];
-    struct actor *actors[] = {&process->actor};
-
-    set_up(process, page);
-    if (must_do(process, operation->prepare, "prepare") == 0) {
-        must_do(process, operation->run, operation->name);
-        oracle_acknowledge(of, process, operation);
-    }
-    must_do(process, operation_rest, "rest");
-    must_do(process, operation->finish, "finish");
-    oracle_pages(of, actors, 1);
-}
-
-/* The pool in which it happens: seed 0 is a new one. */
-static void make_state(uint64_t seed)
-{
-    random_state = seed;
-    sequences = 0;
-    world_begin(seed);
-    struct process *first = new_process();
-    must_do(first, operation_make_pool, "make");
-    cast.writer = start_writer();
-    first->actor.file = 0;
-    must_do(first, operation_enter, "enter");
-    cast.survivor = first;
-    cast.third = new_member();
-    cast.other = new_member();
-    for (unsigned page = 0; page < OPERATION_PAGES; page++)
-        model.sequence[page] = model.durable[page] = 1;
-    struct process *const members[] = {cast.survivor, cast.third, cast.other};
-    for (unsigned i = 0; seed != 0 && i < 10 + draw(50); i++)
-        work(members[draw(3)], draw_for_members(), (unsigned)draw(OPERATION_PAGES), &model);
-    oracle_segment();
-    base = world_save(base);
-}
-
 /* After a death. */
 
 static void replace_writer(void)
@@ -189,15 +67,15 @@ static void replace_writer(void)
     for (unsigned i = 0; i < WORLD_PROCESSES; i++)
         if (world.processes[i].serves)
             return;
-    start_writer();
+    stage_writer();
 }
 
 /* The others come to the end of what they were at; then some more work; all is checked. */
 static void go_on(struct process *victim)
 {
-    struct actor *actors[] = {&victim->actor, &cast.other->actor, &cast.survivor->actor};
+    struct actor *actors[] = {&victim->actor, &stage.other->actor, &stage.survivor->actor};
     const struct operation *other = now.other == NOBODY ? NULL : &operations[now.other];
-    struct model after = model;
+    struct model after = stage.model;
 
     if (victim->state == PROCESS_IDLE)
         oracle_acknowledge(&after, victim, &operations[now.victim]);
@@ -205,78 +83,49 @@ static void go_on(struct process *victim)
         process_take_apart(victim);
     replace_writer();
     if (other != NULL) {
-        must(cast.other, process_finish(cast.other), other->name);
-        oracle_acknowledge(&after, cast.other, other);
-        must_do(cast.other, other->finish, "finish");
+        stage_must(stage.other, process_finish(stage.other), other->name);
+        oracle_acknowledge(&after, stage.other, other);
+        stage_must_do(stage.other, other->finish, "finish");
     }
-    must_do(cast.other, operation_rest, "rest");
+    stage_must_do(stage.other, operation_rest, "rest");
     oracle_segment();
     oracle_pages(&after, actors, 3);
-    struct process *reaper = cast.survivor->state == PROCESS_IDLE ? cast.survivor : cast.third;
-    for (unsigned i = 0; i < 2; i++)
-        work(draw(2) == 0 ? reaper : cast.other, draw_for_members(),
-             (unsigned)(now.page + draw(4)) % OPERATION_PAGES, &after);
+    struct process *member = stage.survivor->state == PROCESS_IDLE ? stage.survivor : stage.third;
+    unsigned count = stage_draw(WORK_LONG_EVERY) == 0 ? WORK_LONG : WORK_SHORT;
+    for (unsigned i = 0; i < count; i++)
+        stage_work(stage_draw(2) == 0 ? member : stage.other, stage_draw_operation(),
+                   (unsigned)(now.page + stage_draw(4)) % OPERATION_PAGES, &after);
     oracle_segment();
 }
 
 /* What happens after a death follows from where it was. */
 static void seed_point(void)
 {
-    random_state = now.state + now.k * 1000003 + now.j * 7919 + now.victim;
+    stage.random = now.state + now.k * 1000003 + now.j * 7919 + now.victim;
 }
 
-/* The reaper dies as well; somebody else finishes. */
-static void kill_reaper(struct process *victim)
+/* Somebody who comes, and takes every slot that there is. */
+static int come_and_go(struct actor *actor)
 {
-    struct process *reaper = cast.survivor;
-    unsigned long long sequences_before = sequences;
+    struct tarn_session *session;
+    int result = operation_attach(actor);
 
-    seed_point();
-    process_kill(reaper, now.locks_stay);
-    must_do(cast.third, reap, "second reap");
-    if (reaper->state == PROCESS_DYING) {
-        /* Until now it had the claim byte of who it was about to reap. */
-        process_take_apart(reaper);
-        must_do(cast.third, reap, "third reap");
-    }
-    oracle_segment();
-    go_on(victim);
-    sequences = sequences_before;
-    doubles++;
-}
-
-/* Every so often while the survivor reaps, it dies. */
-static void kill_reapers(struct process *victim, uint64_t stride, uint64_t *random)
-{
-    process_call(cast.survivor, reap);
-    for (;;) {
-        uint64_t points = replays ? 1 : 1 + world_draw(random, 2 * stride - 1);
-
-        if (process_resume(cast.survivor, points) == PROCESS_IDLE)
-            return;
-        if (cast.survivor->state == PROCESS_WAITS) {
-            process_let_wait(cast.survivor);
-            continue;
-        }
-        now.j = cast.survivor->points;
-        if (replays && now.j != wanted.j)
-            continue;
-        at_reaper = world_save(at_reaper);
-        kill_reaper(victim);
-        world_restore(at_reaper);
-    }
+    for (unsigned i = 0; result == 0 && i <= OPERATION_SESSIONS; i++)
+        result = tarn_session_open(actor->pool, NULL, &session);
+    operation_leave(actor);
+    return result == -EUSERS ? 0 : result;
 }
 
 /* The survivor wants the same pages: it finds out by itself that it waits for a dead one. */
 static void meet_dead(void)
 {
-    const struct operation *operation = &operations[draw_for_members()];
+    const struct operation *operation = &operations[stage_draw_operation()];
 
-    set_up(cast.survivor, now.page);
-    if (must_do(cast.survivor, operation->prepare, "prepare") == 0)
-        must_do(cast.survivor, operation->run, operation->name);
-    must_do(cast.survivor, operation_rest, "rest");
-    must_do(cast.survivor, operation->finish, "finish");
+    stage_set_up(stage.survivor, now.page);
+    if (stage_must_do(stage.survivor, operation->prepare, "prepare") == 0)
+        stage_must_do(stage.survivor, operation->run, operation->name);
+    stage_must_do(stage.survivor, operation_rest, "rest");
+    stage_must_do(stage.survivor, operation->finish, "finish");
 }
 
 /* Which points there have been of an operation, in whatever pool. */
@@ -291,30 +140,97 @@ static void mark_seen(void)
     seen[now.victim][k / 8] |= (uint8_t)(1u << k % 8);
 }
 
+static bool is_writer(void)
+{
+    return (operations[now.victim].flags & OPERATION_WRITES) != 0;
+}
+
 static void kill_victim(struct process *victim)
 {
-    unsigned long long sequences_before = sequences;
+    uint64_t sequences = stage.sequences;
 
     now.j = 0;
     seed_point();
     process_kill(victim, now.locks_stay);
-    if (now.k % 4 == 3 && (operations[now.victim].flags & OPERATION_WRITES) == 0)
+    uint64_t how = stage_draw(8);
+    if (how <= 1 && !is_writer())
         meet_dead();
-    must_do(cast.survivor, reap, "reap");
+    else if (how == 2)
+        stage_must_do(stage_process(), come_and_go, "come");
+    stage_must_do(stage.survivor, stage_reap, "reap");
     oracle_segment();
     go_on(victim);
-    sequences = sequences_before;
+    stage.sequences = sequences;
     mark_seen();
     kills++;
 }
 
+/* Double kills. */
+
+/* The reaper dies as well; somebody else finishes. Or the writer that followed. */
+static void kill_second(struct process *victim, struct process *second)
+{
+    uint64_t sequences = stage.sequences;
+
+    now.j = second->points;
+    if (replays && now.j != wanted.j)
+        return;
+    at_reaper = world_save(at_reaper);
+    seed_point();
+    process_kill(second, now.locks_stay);
+    stage_must_do(stage.third, stage_reap, "second reap");
+    if (second->state == PROCESS_DYING) {
+        /* Until now it had the claim byte of who it was about to reap. */
+        process_take_apart(second);
+        stage_must_do(stage.third, stage_reap, "third reap");
+    }
+    oracle_segment();
+    go_on(victim);
+    doubles++;
+    world_restore(at_reaper);
+    stage.sequences = sequences;
+}
+
+static bool asks_disk(const struct process *process)
+{
+    for (unsigned i = 0; i < WORLD_REQUESTS; i++)
+        if (world.requests[i].process == process)
+            return true;
+    return false;
+}
+
+/* Every so often while the survivor reaps, or a new writer takes over, it dies. */
+static void kill_seconds(struct process *victim, uint64_t stride, uint64_t *random)
+{
+    struct process *second = stage.survivor;
+
+    if (is_writer()) {
+        if (victim->state == PROCESS_DYING)
+            process_take_apart(victim);
+        stage_must_do(stage.survivor, stage_reap, "reap");
+        second = stage_process();
+    }
+    process_call(second, is_writer() ? operation_serve : stage_reap);
+    for (;;) {
+        uint64_t points = replays ? 1 : 1 + world_draw(random, 2 * stride - 1);
+        enum process_state state = process_resume(second, points);
+
+        if (state == PROCESS_IDLE || (state == PROCESS_WAITS && !asks_disk(second)))
+            return;
+        if (state == PROCESS_WAITS)
+            process_let_wait(second);
+        else
+            kill_second(victim, second);
+    }
+}
+
 /* How often points are taken. 1: every one; 0: none. */
 struct strides {
-    uint64_t kill, reaper; /* of the victim's points, for single and for double kills */
-    uint64_t reap;         /* of the reaper's points */
+    uint64_t kill, two; /* of the victim's points, for single and for double kills */
+    uint64_t second;    /* of the points of the second one */
 };
 
-/* Once around: the victim at the point where it stands. */
+/* The victim stands at a point. */
 static void at_point(struct process *victim, bool single, bool two, const struct strides *strides,
                      uint64_t *random)
 {
@@ -325,7 +241,7 @@ static void at_point(struct process *victim, bool single, bool two, const struct
     }
     if (two) {
         process_kill(victim, now.locks_stay);
-        kill_reapers(victim, strides->reap, random);
+        kill_seconds(victim, strides->second, random);
         world_restore(at_victim);
     }
 }
@@ -334,47 +250,74 @@ static void at_point(struct process *victim, bool single, bool two, const struct
  * writer that has nothing to do any more. */
 static bool let_wait(struct process *victim, unsigned waits)
 {
-    bool writes = (operations[now.victim].flags & OPERATION_WRITES) != 0;
-    bool other = now.other != NOBODY && cast.other->state != PROCESS_IDLE;
+    bool other = now.other != NOBODY && stage.other->state != PROCESS_IDLE;
 
-    if (other && (writes || waits % 8 == 7)) {
-        if (process_resume(cast.other, STEPS_OTHER) == PROCESS_WAITS)
-            process_let_wait(cast.other);
+    if (other && (is_writer() || waits % 8 == 7)) {
+        if (process_resume(stage.other, STEPS_OTHER) == PROCESS_WAITS)
+            process_let_wait(stage.other);
         return true;
     }
-    for (unsigned i = 0; writes && i < WORLD_REQUESTS; i++)
-        if (world.requests[i].process == victim)
-            writes = false;
-    if (!writes)
-        process_let_wait(victim);
-    return !writes;
+    if (is_writer() && !asks_disk(victim))
+        return false;
+    process_let_wait(victim);
+    return true;
 }
 
 static bool set_stage(struct process **ret_victim)
 {
     const struct operation *operation = &operations[now.victim];
-    struct process *victim = new_process();
+    struct process *victim = stage_process();
 
-    set_up(victim, now.page);
+    stage_set_up(victim, now.page);
     if (operation->flags & OPERATION_WRITES) {
-        process_kill(cast.writer, false);
-        must_do(cast.survivor, reap, "reap");
+        process_kill(stage.writer, false);
+        stage_must_do(stage.survivor, stage_reap, "reap");
     }
     if ((operation->flags & OPERATION_NO_POOL) == 0)
-        must_do(victim, operation_attach, "attach");
+        stage_must_do(victim, operation_attach, "attach");
     if ((operation->flags & (OPERATION_NO_POOL | OPERATION_NO_SESSION)) == 0)
-        must_do(victim, operation_enter, "enter");
+        stage_must_do(victim, operation_enter, "enter");
     *ret_victim = victim;
-    if (must_do(victim, operation->prepare, "prepare") != 0)
+    if (stage_must_do(victim, operation->prepare, "prepare") != 0)
         return false;
     if (now.other == NOBODY)
         return true;
-    set_up(cast.other, now.other_page);
-    if (must_do(cast.other, operations[now.other].prepare, "prepare") != 0)
+    stage_set_up(stage.other, now.other_page);
+    if (stage_must_do(stage.other, operations[now.other].prepare, "prepare") != 0)
         return false;
-    process_call(cast.other, operations[now.other].run);
-    process_resume(cast.other, now.other_points);
+    process_call(stage.other, operations[now.other].run);
+    process_resume(stage.other, now.other_points);
     return true;
+}
+
+/* Of operations that begin or end a pool. */
+static uint64_t ends_stride, *ends_random;
+
+static bool takes_end(uint64_t k)
+{
+    bool takes = replays ? k == wanted.k : world_draw(ends_random, ends_stride) == 0;
+
+    if (!takes)
+        return false;
+    now.k = k;
+    mark_seen();
+    kills++;
+    return true;
+}
+
+static uint64_t sweep_end(uint64_t stride, uint64_t *random)
+{
+    ends_stride = stride;
+    ends_random = random;
+    now.other = NOBODY;
+    now.locks_stay = false;
+    stage.random = now.state;
+    return ends_sweep(&operations[now.victim], takes_end);
+}
+
+static bool is_end(unsigned which)
+{
+    return (operations[which].flags & (OPERATION_BEGINS_POOL | OPERATION_ENDS_POOL)) != 0;
 }
 
 /* The operation runs through, and dies on the way as often as `strides` says. Returns its points;
@@ -383,16 +326,18 @@ static uint64_t sweep(const struct strides *strides, uint64_t *random)
 {
     const struct operation *operation = &operations[now.victim];
     struct process *victim;
-    unsigned long long sequences_before = sequences;
+    uint64_t sequences = stage.sequences;
     enum process_state state = PROCESS_READY;
 
-    random_state = now.state + now.victim;
+    if (is_end(now.victim))
+        return sweep_end(strides->kill, random);
+    stage.random = now.state + now.victim;
     bool possible = set_stage(&victim);
     if (possible)
         process_call(victim, operation->run);
     for (unsigned waits = 0; possible && state != PROCESS_IDLE;) {
         bool single = strides->kill != 0;
-        bool two = strides->reaper != 0 && world_draw(random, strides->reaper) == 0;
+        bool two = strides->two != 0 && world_draw(random, strides->two) == 0;
         uint64_t points = replays || !single ? 1 : 1 + world_draw(random, 2 * strides->kill - 1);
 
         state = process_resume(victim, points);
@@ -409,16 +354,16 @@ static uint64_t sweep(const struct strides *strides, uint64_t *random)
     uint64_t points = possible ? victim->points : 0;
     now.k = now.j = 0;
     if (possible && state == PROCESS_IDLE) {
-        must(victim, victim->result, operation->name);
-        must_do(victim, operation->finish, "finish");
+        stage_must(victim, victim->result, operation->name);
+        stage_must_do(victim, operation->finish, "finish");
     } else if (possible) {
         process_kill(victim, false);
-        must_do(cast.survivor, reap, "reap");
+        stage_must_do(stage.survivor, stage_reap, "reap");
     }
     if (possible)
         go_on(victim);
-    world_restore(base);
-    sequences = sequences_before;
+    world_restore(stage.base);
+    stage.sequences = sequences;
     return points;
 }
 
@@ -430,11 +375,6 @@ static unsigned long count_seen(void)
         for (unsigned j = 0; j < POINTS_MAX / 8; j++)
             count += (unsigned)__builtin_popcount(seen[i][j]);
     return count;
-}
-
-static bool ends_pool(unsigned which)
-{
-    return (operations[which].flags & OPERATION_ENDS_POOL) != 0;
 }
 
 /* What a run is to do. */
@@ -461,7 +401,7 @@ static void sweep_some(unsigned which, uint64_t *random)
     if ((operations[which].flags & OPERATION_OTHER) == 0 && world_draw(random, 3) != 0) {
         do
             now.other = (unsigned)world_draw(random, operation_count);
-        while (!is_for_members(&operations[now.other]));
+        while (!stage_is_for_members(&operations[now.other]));
         points = last_points[now.other] == 0 ? 400 : last_points[now.other];
         now.other_page = (unsigned)(now.page + world_draw(random, 3)) % OPERATION_PAGES;
         now.other_points = world_draw(random, points + points / 4 + 1);
@@ -475,12 +415,11 @@ static void sweep_all(uint64_t *random)
 {
     const struct strides every = {1, 0, 0};
 
-    make_state(0);
+    stage_make(0);
     for (int locks_stay = 0; locks_stay <= 1; locks_stay++)
         for (unsigned i = 0; i < operation_count; i++) {
             now = (struct point){.victim = i, .other = NOBODY, .page = 5, .locks_stay = locks_stay};
-            if (!ends_pool(i))
-                last_points[i] = sweep(&every, random);
+            last_points[i] = sweep(&every, random);
         }
 }
 
@@ -493,13 +432,12 @@ static void run(const struct plan *plan)
         sweep_all(&random);
     for (uint64_t round = 0;; round++) {
         now = (struct point){.state = round == 0 ? 0 : plan->seed + round, .other = NOBODY};
-        make_state(now.state);
+        stage_make(now.state);
         for (unsigned i = 0; i < operation_count; i++) {
             if (plan->seconds != 0 ? time(NULL) >= until
                                    : kills >= plan->kills && doubles >= plan->doubles)
                 return;
-            if (!ends_pool(i))
-                sweep_some(i, &random);
+            sweep_some(i, &random);
         }
     }
 }
@@ -539,9 +477,9 @@ static void replay(const char *text)
     wanted.locks_stay = locks_stay != 0;
     now = wanted;
     replays = true;
-    make_state(now.state);
+    stage_make(now.state);
     sweep(&every, &(uint64_t){0});
-    printf("%u kills, %u double kills, %u oracle_failures\n", (unsigned)kills, (unsigned)doubles,
+    printf("%u kills, %u double kills, %u failures\n", (unsigned)kills, (unsigned)doubles,
            oracle_failures);
     exit(oracle_failures != 0);
 }

@@ -104,10 +104,11 @@ static bool needs_memory(const struct process *process)
     return false;
 }
 
+/* The place of who died last is taken last: its actor is still looked at. */
 struct process *process_new(void)
 {
     for (unsigned i = 0; i < WORLD_PROCESSES; i++) {
-        struct process *process = &world.processes[i];
+        struct process *process = &world.processes[(world.pid_last + i) % WORLD_PROCESSES];
 
         if (needs_memory(process))
             continue;

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/* Kills while a pool is made or destroyed: nobody else is attached, so there are no survivors, but
+ * somebody comes later. */
+#ifndef TESTS_KILL_ENDS_H
+#define TESTS_KILL_ENDS_H
+
+#include "tests/kill/stage.h"
+
+/* Does the operation in the stage's pool, or where none is, and kills at each point for which
+ * takes() says so; everything is as before afterwards. Returns the operation's points. */
+uint64_t ends_sweep(const struct operation *operation, bool (*takes)(uint64_t k));
+
+#endif
