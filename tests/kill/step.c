@@ -11,8 +11,6 @@
  * The writer, where there is one, is stopped while a victim steps, so that a copy shows one moment;
  * it gets its turn when a session waits.
  */
-#include <fcntl.h>
-#include <ftw.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -20,15 +18,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/random.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "lib/writer/writer.h"
-#include "tests/kill/survivor.h"
+#include "tests/kill/fixture.h"
 
 enum {
     KILL_EVERY = 50,      /* instructions */
@@ -44,9 +40,6 @@ enum {
 /* What is done unless told otherwise: whole, in a minute. */
 static const char *const usual[] = {"pin-miss", "mtr-1", "mtr-ranges-3", "mtr-new", "session-open"};
 
-/* Nobody else may be a writer, or the pool's end would wait for it. */
-enum { WITHOUT_WRITER = OPERATION_WRITES | OPERATION_ENDS_POOL };
-
 /* How far the victim has got. */
 enum { BEGUN, READY, RAN };
 
@@ -60,7 +53,7 @@ struct common {
 
 struct result {
     uint64_t steps, states, kills, violations;
-    bool skipped, cut; /* cut: not every instruction, there was no time */
+    bool skipped, cut, kills_cut; /* cut: there was no time for all instructions, or kills */
 };
 
 static struct {
@@ -75,13 +68,7 @@ static struct {
 static const struct operation *operation;
 static struct result result;
 static struct common *common;
-static char pool_name[64], directory[128];
-static struct actor self; /* attached all the time, with one page pinned and one shared */
-static struct survivor survivor;
-static struct tarn_pool *copy;
-static uint8_t *seen; /* the segment as it was last looked at */
-static int data_fd;
-static pid_t writer, victim;
+static pid_t victim;
 static uint64_t living; /* slots that are not the victim's; bit by number */
 static uint64_t step;
 
@@ -93,18 +80,6 @@ static struct {
 } trace;
 
 extern const char __executable_start, etext;
-
-/* The test itself cannot go on. */
-static _Noreturn __attribute__((format(printf, 1, 2))) void die(const char *format, ...)
-{
-    va_list list;
-    va_start(list, format);
-    printf("Bail out! %s: ", operation == NULL ? "step" : operation->name);
-    vprintf(format, list);
-    printf("\n");
-    va_end(list);
-    exit(1);
-}
 
 void violated(const char *format, ...)
 {
@@ -121,117 +96,6 @@ void violated(const char *format, ...)
     if (at >= (uintptr_t)&__executable_start && at < (uintptr_t)&etext)
         printf("; addr2line -f -e step %#" PRIx64, at - (uintptr_t)&__executable_start);
     printf("\n");
-}
-
-static struct tarn_slot *slot_at(unsigned slot)
-{
-    return tarn_view_slot(&self.pool->view, slot);
-}
-
-/* The slots that a process has; bit by number. */
-static uint64_t slots_of(pid_t pid)
-{
-    uint64_t slots = 0;
-    for (unsigned slot = 1; slot <= self.pool->view.slot_max; slot++)
-        if (tarn_load_acquire(&slot_at(slot)->state) == SLOT_LIVE &&
-            tarn_load_relaxed(&slot_at(slot)->pid) == (uint64_t)pid)
-            slots |= UINT64_C(1) << slot;
-    return slots;
-}
-
-static struct actor new_actor(void)
-{
-    return (struct actor){.pool_name = pool_name,
-                          .directory = directory,
-                          .file = self.file,
-                          .page = options.seed % (OPERATION_PAGES - 20),
-                          .sequence = ++survivor_sequence};
-}
-
-static pid_t fork_child(void)
-{
-    fflush(stdout);
-    pid_t pid = fork();
-    if (pid < 0)
-        die("fork: %s", strerror(errno));
-    if (pid == 0)
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-    return pid;
-}
-
-/* The writer. */
-
-static struct actor served;
-
-static void stop_serving(int signal)
-{
-    (void)signal;
-    if (served.writer != NULL)
-        tarn_writer_stop(served.writer);
-}
-
-static void start_writer(void)
-{
-    served = new_actor();
-    writer = fork_child();
-    if (writer > 0)
-        return;
-    signal(SIGTERM, stop_serving);
-    _exit(operation_serve(&served) != 0);
-}
-
-/* It has nothing to do and nothing of the pool: it is asleep, or about to be. */
-static bool writer_idle(void)
-{
-    uint64_t slots = slots_of(writer);
-    if (slots == 0 || tarn_load_acquire(&self.pool->view.control->writer_sleeps) == 0)
-        return false;
-    const struct tarn_slot *own = slot_at((unsigned)__builtin_ctzll(slots));
-    bool idle = tarn_load_acquire(&own->home_lock) == 0;
-    for (unsigned i = 0; i < TARN_CLAIMS_MAX; i++)
-        idle = idle && tarn_half_load_acquire(&own->claim[i]) == 0;
-    for (unsigned slot = 1; slot <= self.pool->view.slot_max; slot++)
-        idle = idle &&
-               request_word_state(tarn_load_acquire(&slot_at(slot)->request.word)) != REQUEST_ASKED;
-    return idle;
-}
-
-/* Stops it where it is idle; after a second, where it is. */
-static void pause_writer(void)
-{
-    uint64_t begun = tarn_now_ns();
-    for (bool late = false, stopped = false; writer != 0 && !stopped;) {
-        int status;
-        late = tarn_now_ns() - begun > SECOND;
-        if (late || writer_idle()) {
-            kill(writer, SIGSTOP);
-            if (waitpid(writer, &status, WUNTRACED) != writer || !WIFSTOPPED(status))
-                die("the writer has ended: status %#x", (unsigned)status);
-            stopped = late || writer_idle();
-            if (!stopped)
-                kill(writer, SIGCONT);
-        }
-        if (!stopped)
-            tarn_sleep_ns(NS_PER_MS / 5);
-    }
-}
-
-static void continue_writer(void)
-{
-    if (writer != 0)
-        kill(writer, SIGCONT);
-}
-
-static void end_writer(void)
-{
-    int status;
-    if (writer == 0)
-        return;
-    continue_writer();
-    kill(writer, SIGTERM);
-    if (waitpid(writer, &status, 0) != writer || status != 0)
-        violated("the writer has ended with status %#x", (unsigned)status);
-    writer = 0;
 }
 
 /* The victim. */
@@ -262,8 +126,8 @@ static int leave(struct actor *actor)
 static _Noreturn void be_victim(void)
 {
     struct actor *actor = &common->actor, *other = &common->other;
-    occupy(self.pool);
-    occupy(copy);
+    occupy(fixture.self.pool);
+    occupy(fixture.copy);
     int done = 0;
     if (operation->flags & OPERATION_OTHER) {
         done = enter(other, 0);
@@ -297,17 +161,18 @@ static _Noreturn void be_victim(void)
 static bool start_victim(void)
 {
     int status;
-    if (operation->flags & WITHOUT_WRITER) /* something to write */
-        survivor_work(&survivor, ROUNDS);
-    *common = (struct common){.actor = new_actor(), .other = new_actor()};
-    victim = fork_child();
+    if (operation->flags & FIXTURE_WITHOUT_WRITER) /* something to write */
+        survivor_work(&fixture.survivor, ROUNDS);
+    *common = (struct common){.actor = fixture_actor(), .other = fixture_actor()};
+    victim = fixture_fork();
     if (victim == 0)
         be_victim();
     waitpid(victim, &status, 0);
     if (WIFSTOPPED(status) && common->phase == READY)
         return true;
     if (common->result != 1)
-        die("prepare: %d, status %#x: %s", common->result, (unsigned)status, common->actor.message);
+        fixture_fail("prepare: %d, status %#x: %s", common->result, (unsigned)status,
+                     common->actor.message);
     return false;
 }
 
@@ -316,9 +181,10 @@ static bool let_run(int request)
 {
     int status;
     if (ptrace(request, victim, NULL, NULL) != 0 || waitpid(victim, &status, 0) != victim)
-        die("ptrace: %s", strerror(errno));
+        fixture_fail("ptrace: %s", strerror(errno));
     if (!WIFSTOPPED(status) || (WSTOPSIG(status) != SIGTRAP && WSTOPSIG(status) != SIGSTOP))
-        die("step %" PRIu64 ": the victim has ended by itself: %#x", step, (unsigned)status);
+        fixture_fail("step %" PRIu64 ": the victim has ended by itself: %#x", step,
+                     (unsigned)status);
     return common->phase != RAN;
 }
 
@@ -347,41 +213,28 @@ static bool dead_on_copy(struct tarn_pool *pool, unsigned slot)
 /* The writer was stopped, and the neighbour stands, in the middle of something. */
 static bool inside(unsigned slot)
 {
-    return tarn_load_relaxed(&slot_at(slot)->role) != ROLE_SESSION || slot == common->other_slot;
+    return tarn_load_relaxed(&fixture_slot(slot)->role) != ROLE_SESSION ||
+           slot == common->other_slot;
 }
 
-/* The handle into whose mapping the segment is copied. */
-static void open_copy(void)
+static void set_fixture(void)
 {
-    char path[TARN_PATH_BYTES + 8];
-    struct tarn_message message = {""};
-    size_t bytes = self.pool->view.geometry.segment_bytes;
-    snprintf(path, sizeof path, "%s-copy", self.pool->segment_path);
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0 || write(fd, self.pool->view.base, bytes) != (ssize_t)bytes)
-        die("%s: %s", path, strerror(errno));
-    close(fd);
-    int opened = tarn_pool_open(path, pool_name, -1, &copy, &message);
-    unlink(path);
-    if (opened < 0)
-        die("%s: %s", path, message.text);
-    copy->dead = dead_on_copy;
-    seen = aligned_alloc(TARN_LINE_BYTES, bytes);
-    if (seen == NULL)
-        die("no memory");
+    fixture_set(operation->flags);
+    fixture.copy->dead = dead_on_copy;
+    fixture.survivor.inside = inside;
 }
 
 /* The living have what they had. */
 static void check_living(void)
 {
     struct tarn_view before;
-    tarn_view_set(&before, seen, &copy->view.geometry);
+    tarn_view_set(&before, fixture.seen, &fixture.copy->view.geometry);
     for (unsigned slot = 1; slot <= before.slot_max; slot++) {
-        bool same = memcmp(tarn_view_slot(&before, slot), tarn_view_slot(&copy->view, slot),
+        bool same = memcmp(tarn_view_slot(&before, slot), tarn_view_slot(&fixture.copy->view, slot),
                            sizeof(struct tarn_slot)) == 0;
         for (unsigned line = 0; line < TARN_HOLD_LINES; line++)
             same = same && memcmp(tarn_view_hold_line(&before, slot, line),
-                                  tarn_view_hold_line(&copy->view, slot, line),
+                                  tarn_view_hold_line(&fixture.copy->view, slot, line),
                                   sizeof(struct tarn_hold_line)) == 0;
         if ((living >> slot & 1) != 0 && !same)
             violated("copy: the reaper has changed slot %u, which lives", slot);
@@ -404,19 +257,19 @@ static void check_progress(const struct survivor *after)
 /* The victim dies now, as this copy has it. */
 static void examine_copy(void)
 {
-    struct survivor after = survivor;
+    struct survivor after = fixture.survivor;
     after.where = "copy";
-    after.pool = copy;
-    memcpy(copy->view.base, seen, copy->view.geometry.segment_bytes);
-    if (operation->flags & WITHOUT_WRITER)
-        survivor_read_disk(data_fd);
+    after.pool = fixture.copy;
+    memcpy(fixture.copy->view.base, fixture.seen, fixture.copy->view.geometry.segment_bytes);
+    if (operation->flags & FIXTURE_WITHOUT_WRITER)
+        survivor_read_disk(fixture.data_fd);
     /* Now and then nobody knows it yet. */
     if (result.states % WORK_EVERY == WORK_EVERY / 2 && common->other_slot == 0) {
         after.open = &common->actor.change;
         survivor_work(&after, ROUNDS);
         after.open = NULL;
     }
-    tarn_reap_all(copy, NULL);
+    tarn_reap_all(fixture.copy, NULL);
     survivor_check_rules(&after);
     check_living();
     survivor_check_pages(&after, &common->actor.change);
@@ -427,7 +280,7 @@ static void examine_copy(void)
     uint64_t lived = living;
     static const struct change none;
     living &= ~(UINT64_C(1) << common->other_slot);
-    tarn_reap_all(copy, NULL);
+    tarn_reap_all(fixture.copy, NULL);
     after.where = "copy, at work";
     survivor_work(&after, ROUNDS);
     survivor_check_rules(&after);
@@ -444,7 +297,7 @@ static void note_address(void)
         trace.address = realloc(trace.address, trace.room * sizeof *trace.address);
         trace.pass = realloc(trace.pass, trace.room * sizeof *trace.pass);
         if (trace.address == NULL || trace.pass == NULL)
-            die("no memory");
+            fixture_fail("no memory");
     }
     trace.address[step] =
         (uint64_t)ptrace(PTRACE_PEEKUSER, victim, offsetof(struct user, regs.rip), NULL);
@@ -452,18 +305,18 @@ static void note_address(void)
 
 static void look_at_segment(void)
 {
-    size_t bytes = self.pool->view.geometry.segment_bytes;
-    if (memcmp(seen, self.pool->view.base, bytes) == 0)
+    size_t bytes = fixture.self.pool->view.geometry.segment_bytes;
+    if (memcmp(fixture.seen, fixture.self.pool->view.base, bytes) == 0)
         return;
-    memcpy(seen, self.pool->view.base, bytes);
+    memcpy(fixture.seen, fixture.self.pool->view.base, bytes);
     if (options.step == UINT64_MAX || options.step == step)
         examine_copy();
 }
 
 static bool victim_waits(void)
 {
-    for (unsigned slot = 1; slot <= self.pool->view.slot_max; slot++)
-        if ((living >> slot & 1) == 0 && tarn_load_relaxed(&slot_at(slot)->wait) != 0)
+    for (unsigned slot = 1; slot <= fixture.self.pool->view.slot_max; slot++)
+        if ((living >> slot & 1) == 0 && tarn_load_relaxed(&fixture_slot(slot)->wait) != 0)
             return true;
     return false;
 }
@@ -473,10 +326,12 @@ static void step_through(uint64_t end_ns)
 {
     uint64_t turn = 0;
     bool running = true;
-    pause_writer();
-    survivor_read_disk(data_fd);
-    memcpy(seen, self.pool->view.base, self.pool->view.geometry.segment_bytes);
-    living = slots_of(getpid()) | slots_of(writer) | UINT64_C(1) << common->other_slot;
+    fixture_pause_writer();
+    survivor_read_disk(fixture.data_fd);
+    memcpy(fixture.seen, fixture.self.pool->view.base,
+           fixture.self.pool->view.geometry.segment_bytes);
+    living = fixture_slots_of(getpid()) | fixture_slots_of(fixture.writer) |
+             UINT64_C(1) << common->other_slot;
     step = 0;
     note_address();
     while (running && !result.cut) {
@@ -486,93 +341,13 @@ static void step_through(uint64_t end_ns)
         look_at_segment();
         if (step - turn >= TURN_EVERY && victim_waits()) {
             turn = step;
-            continue_writer();
-            pause_writer();
-            survivor_read_disk(data_fd);
+            fixture_continue_writer();
+            fixture_pause_writer();
+            survivor_read_disk(fixture.data_fd);
         }
         result.cut = tarn_now_ns() >= end_ns;
     }
     result.steps = step;
-}
-
-/* The pool of an operation. */
-
-static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *ftw)
-{
-    (void)status;
-    (void)type;
-    (void)ftw;
-    return remove(path);
-}
-
-/* Nothing of it stays, whichever way the program ends. */
-static void remove_pool(void)
-{
-    char path[128];
-    nftw(directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
-    snprintf(path, sizeof path, "/dev/shm/tarn.%s", pool_name);
-    unlink(path);
-    snprintf(path, sizeof path, "/dev/shm/tarn.%s.wake", pool_name);
-    unlink(path);
-}
-
-/* One page is pinned, the other latched, all the time. */
-static void take_own_pins(void)
-{
-    int done = 0;
-    for (unsigned i = 0; done == 0 && i < 2; i++, self.pin_count++)
-        done = tarn_pin(self.session, tarn_page_id(self.file, OPERATION_PAGES - 1 - i), 0,
-                        &self.pin[i]);
-    if (done == 0)
-        done = tarn_latch_shared(self.session, self.pin[0], 0);
-    if (done != 0)
-        die("pins: %s", tarn_session_message(self.session));
-}
-
-static void begin_operation(void)
-{
-    char path[sizeof directory + 8];
-    self = (struct actor){.pool_name = pool_name, .directory = directory};
-    int done = operation_make_pool(&self);
-    if (done == 0)
-        done = operation_attach(&self);
-    start_writer();
-    if (done == 0)
-        done = operation_enter(&self);
-    if (done != 0)
-        die("%d: %s", done, self.message);
-    snprintf(path, sizeof path, "%s/data", directory);
-    data_fd = open(path, O_RDONLY | O_CLOEXEC);
-    survivor =
-        (struct survivor){.where = "live", .pool = self.pool, .file = self.file, .inside = inside};
-    for (uint64_t n = 0; n < OPERATION_PAGES; n++)
-        survivor.sequence[n] = 1;
-    open_copy();
-    take_own_pins();
-    if (operation->flags & WITHOUT_WRITER)
-        end_writer();
-    if (operation->flags & OPERATION_ENDS_POOL) {
-        /* Nobody is attached, as far as others can see. */
-        tarn_session_close(self.session);
-        tarn_lock_byte(self.pool->lock_fd, 0, F_UNLCK);
-        tarn_lock_byte(copy->lock_fd, 0, F_UNLCK);
-    }
-}
-
-static void end_operation(void)
-{
-    struct tarn_message message = {""};
-    close(data_fd);
-    end_writer();
-    int done = tarn_detach(copy);
-    if (done == 0)
-        done = tarn_detach(self.pool);
-    if (done == 0)
-        done = tarn_destroy(pool_name, NULL, TARN_DESTROY_DATA, &message);
-    if (done < 0 && !(done == -ENOENT && (operation->flags & OPERATION_ENDS_POOL)))
-        violated("the pool does not end: %d: %s", done, message.text);
-    remove_pool();
-    free(seen);
 }
 
 /* Real kills. */
@@ -595,7 +370,7 @@ static void count_passes(void)
 {
     uint32_t count = 0, *order = malloc((result.steps + 1) * sizeof *order);
     if (order == NULL)
-        die("no memory");
+        fixture_fail("no memory");
     for (uint32_t i = 0; i <= result.steps; i++)
         if (!repeats(i))
             order[count++] = i;
@@ -634,72 +409,60 @@ static void kill_and_reap(void)
     if (!early)
         waitpid(victim, NULL, 0);
     if (survivor_draw(4) == 0) {
-        survivor.open = &common->actor.change;
-        survivor_work(&survivor, ROUNDS);
-        survivor.open = NULL;
+        fixture.survivor.open = &common->actor.change;
+        survivor_work(&fixture.survivor, ROUNDS);
+        fixture.survivor.open = NULL;
     }
-    while (slots_of(victim) != 0 && tarn_now_ns() - begun < 10 * SECOND)
-        if (tarn_reap_all(self.pool, NULL) == 0)
+    while (fixture_slots_of(victim) != 0 && tarn_now_ns() - begun < 10 * SECOND)
+        if (tarn_reap_all(fixture.self.pool, NULL) == 0)
             tarn_sleep_ns(NS_PER_MS / 20);
-    if (slots_of(victim) != 0)
+    if (fixture_slots_of(victim) != 0)
         violated("a killed process is not reaped");
     if (early)
         waitpid(victim, NULL, 0);
     victim = 0;
 }
 
-static void check_own_pins(void)
-{
-    const struct tarn_view *view = &self.pool->view;
-    for (unsigned i = 0; i < self.pin_count; i++) {
-        struct tarn_page_id id = tarn_page_id(self.file, OPERATION_PAGES - 1 - i);
-        uint64_t word;
-        if (tarn_table_find(view, id.value, &word) != self.pin[i].frame ||
-            tarn_slot_shares(view, self.session->slot, self.pin[i].frame) != (i == 0))
-            violated("the pin of page %" PRIu64 " is gone", tarn_page_number(id));
-    }
-}
-
 /* What was begun is done again: the pool is gone, and all that was committed is on disk. */
 static void end_pool_again(void)
 {
     struct tarn_message message = {""};
-    int done = tarn_destroy(pool_name, NULL, TARN_DESTROY_FORCE, &message);
+    int done = tarn_destroy(fixture.pool_name, NULL, TARN_DESTROY_FORCE, &message);
     if (done < 0 && done != -ENOENT)
         violated("destroyed again: %d: %s", done, message.text);
-    survivor_read_disk(data_fd);
-    survivor_check_disk(&survivor);
-    end_operation();
-    begin_operation();
+    survivor_read_disk(fixture.data_fd);
+    survivor_check_disk(&fixture.survivor);
+    fixture_clear(operation->flags);
+    set_fixture();
 }
 
 /* The pool is looked at and used where it was cut off, then made as it was before. */
 static void go_on(const char *where)
 {
-    bool alone = writer == 0;
-    pause_writer();
-    survivor.where = where;
-    survivor_read_disk(data_fd);
-    survivor_check_rules(&survivor);
-    survivor_check_pages(&survivor, &common->actor.change);
+    bool alone = fixture.writer == 0;
+    fixture_pause_writer();
+    fixture.survivor.where = where;
+    survivor_read_disk(fixture.data_fd);
+    survivor_check_rules(&fixture.survivor);
+    survivor_check_pages(&fixture.survivor, &common->actor.change);
     if (operation->flags & OPERATION_ENDS_POOL) {
         end_pool_again();
         return;
     }
-    check_own_pins();
+    fixture_check_pins();
     if (alone)
-        start_writer();
-    continue_writer();
-    survivor_work(&survivor, ROUNDS);
-    int done = operation_drop_strays(&self);
+        fixture_start_writer();
+    fixture_continue_writer();
+    survivor_work(&fixture.survivor, ROUNDS);
+    int done = operation_drop_strays(&fixture.self);
     if (done == 0)
-        done = tarn_flush_all(self.session);
+        done = tarn_flush_all(fixture.self.session);
     if (done != 0)
-        violated("%s: %d: %s", where, done, tarn_session_message(self.session));
-    survivor_read_disk(data_fd);
-    survivor_check_disk(&survivor);
+        violated("%s: %d: %s", where, done, tarn_session_message(fixture.self.session));
+    survivor_read_disk(fixture.data_fd);
+    survivor_check_disk(&fixture.survivor);
     if (alone)
-        end_writer();
+        fixture_end_writer();
 }
 
 static void kill_at(uint64_t at)
@@ -724,11 +487,12 @@ static void run_operation(uint64_t end_ns)
     result.skipped = strcmp(operation->name, "writer-work") == 0;
     if (result.skipped)
         return;
-    begin_operation();
-    result.skipped = !start_victim();
-    if (!result.skipped) {
-        step_through(begun + (end_ns - begun) / 2);
-        continue_writer();
+    set_fixture();
+    bool can = start_victim();
+    result.skipped = !can;
+    if (can) {
+        step_through(begun + (end_ns - begun) * 2 / 3);
+        fixture_continue_writer();
         if (result.cut)
             kill_and_reap();
         else
@@ -736,14 +500,12 @@ static void run_operation(uint64_t end_ns)
         go_on("live, after all");
         count_passes();
     }
-    for (uint64_t at = first; !result.skipped && at <= result.steps; at += KILL_EVERY) {
+    for (uint64_t at = first; can && !result.kills_cut && at <= result.steps; at += KILL_EVERY) {
         if (options.step == UINT64_MAX || options.step == at)
             kill_at(at);
-        result.cut = result.cut || tarn_now_ns() >= end_ns;
-        if (tarn_now_ns() >= end_ns)
-            break;
+        result.kills_cut = tarn_now_ns() >= end_ns;
     }
-    end_operation();
+    fixture_clear(operation->flags);
 }
 
 static bool wanted(const struct operation *one)
@@ -759,8 +521,9 @@ static bool wanted(const struct operation *one)
 
 static void print_row(const char *name, const struct result *row)
 {
-    printf("# %-24s %12" PRIu64 " %10" PRIu64 " %10" PRIu64 " %10" PRIu64 "%s\n", name, row->steps,
-           row->states, row->kills, row->violations, row->cut ? "  cut: no time for all" : "");
+    printf("# %-24s %12" PRIu64 " %10" PRIu64 " %10" PRIu64 " %10" PRIu64 "%s%s\n", name,
+           row->steps, row->states, row->kills, row->violations,
+           row->cut ? "  not every instruction" : "", row->kills_cut ? "  fewer kills" : "");
     fflush(stdout);
 }
 
@@ -841,7 +604,7 @@ static void read_options(int argc, char **argv)
 static bool may_trace(void)
 {
     int status = 1;
-    pid_t pid = fork_child();
+    pid_t pid = fixture_fork();
     if (pid == 0)
         _exit(ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0);
     return waitpid(pid, &status, 0) == pid && status == 0;
@@ -851,16 +614,17 @@ int main(int argc, char **argv)
 {
     read_options(argc, argv);
     printf("# TARN_TEST_SEED=%" PRIu64 "\n", options.seed);
-    snprintf(pool_name, sizeof pool_name, "test-step-%d", (int)getpid());
+    snprintf(fixture.pool_name, sizeof fixture.pool_name, "test-step-%d", (int)getpid());
+    fixture.page = options.seed % (OPERATION_PAGES - OPERATION_PAGES_MAX - 2);
     /* In memory: nothing here is about the disk. */
-    snprintf(directory, sizeof directory, "/dev/shm/%s", pool_name);
+    snprintf(fixture.directory, sizeof fixture.directory, "/dev/shm/%s", fixture.pool_name);
     common = mmap(NULL, sizeof *common, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (common == MAP_FAILED)
-        die("no memory");
+        fixture_fail("no memory");
     if (!may_trace()) {
         printf("1..0 # SKIP ptrace is not allowed here\n");
         return 0;
     }
-    atexit(remove_pool);
+    atexit(fixture_remove);
     return run_operations() == 0 ? 0 : 1;
 }
