@@ -431,7 +431,7 @@ static void end_pool_again(void)
     if (done < 0 && done != -ENOENT)
         violated("destroyed again: %d: %s", done, message.text);
     survivor_read_disk(fixture.data_fd);
-    survivor_check_disk(&fixture.survivor);
+    survivor_check_disk(&fixture.survivor, NULL);
     fixture_clear(operation->flags);
     set_fixture();
 }
@@ -439,12 +439,15 @@ static void end_pool_again(void)
 /* The pool is looked at and used where it was cut off, then made as it was before. */
 static void go_on(const char *where)
 {
-    bool alone = fixture.writer == 0;
+    const unsigned both = OPERATION_CHANGES | OPERATION_ASKS;
+    bool alone = fixture.writer == 0, flushes = (operation->flags & both) == both;
     fixture_pause_writer();
     fixture.survivor.where = where;
     survivor_read_disk(fixture.data_fd);
     survivor_check_rules(&fixture.survivor);
     survivor_check_pages(&fixture.survivor, &common->actor.change);
+    if (flushes && common->phase == RAN && common->result == 0)
+        survivor_check_disk(&fixture.survivor, &common->actor.change);
     if (operation->flags & OPERATION_ENDS_POOL) {
         end_pool_again();
         return;
@@ -460,7 +463,7 @@ static void go_on(const char *where)
     if (done != 0)
         violated("%s: %d: %s", where, done, tarn_session_message(fixture.self.session));
     survivor_read_disk(fixture.data_fd);
-    survivor_check_disk(&fixture.survivor);
+    survivor_check_disk(&fixture.survivor, NULL);
     if (alone)
         fixture_end_writer();
 }

@@ -131,14 +131,16 @@ void survivor_check_pages(struct survivor *survivor, const struct change *change
     }
 }
 
-void survivor_check_disk(const struct survivor *survivor)
+void survivor_check_disk(const struct survivor *survivor, const struct change *change)
 {
-    for (uint64_t number = 0; number < OPERATION_PAGES; number++)
-        if (sequence_of(disk[number], number) != survivor->sequence[number])
+    for (unsigned i = 0; i < (change == NULL ? OPERATION_PAGES : change->page_count); i++) {
+        uint64_t number = change == NULL ? i : change->page[i];
+        uint64_t found = sequence_of(disk[number], number);
+        if (found != survivor->sequence[number])
             violated("%s: page %" PRIu64 " of the file has sequence number %" PRIu64
                      ", not %" PRIu64,
-                     survivor->where, number, sequence_of(disk[number], number),
-                     survivor->sequence[number]);
+                     survivor->where, number, found, survivor->sequence[number]);
+    }
 }
 
 /* Work. */

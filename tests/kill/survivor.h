@@ -34,8 +34,8 @@ void survivor_check_rules(const struct survivor *survivor);
  * be at work. */
 void survivor_check_pages(struct survivor *survivor, const struct change *change);
 
-/* Every page of the file, as it was read last, is as it was committed. */
-void survivor_check_disk(const struct survivor *survivor);
+/* The pages of a change that is durable, or all pages (NULL), are in the file as it was read last. */
+void survivor_check_disk(const struct survivor *survivor, const struct change *change);
 
 /* Reads, changes and gives up changes through a session of its own, and checks all it sees;
  * does nothing in a pool that is being destroyed. */
