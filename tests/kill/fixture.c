@@ -14,7 +14,7 @@
 
 #include "lib/writer/writer.h"
 
-#define WRITER_IDLE_NS (1000 * NS_PER_MS)
+#define WRITER_IDLE_NS (5000 * NS_PER_MS)
 
 struct fixture fixture;
 

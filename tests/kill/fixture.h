@@ -48,7 +48,7 @@ uint64_t fixture_slots_of(pid_t pid);
 void fixture_check_pins(void);
 
 void fixture_start_writer(void);
-/* Stops it where it is idle; after a second, where it is. */
+/* Stops it where it is idle; after some seconds, where it is. */
 void fixture_pause_writer(void);
 void fixture_continue_writer(void);
 void fixture_end_writer(void);
