@@ -32,7 +32,7 @@ _Noreturn void fixture_fail(const char *format, ...) __attribute__((format(print
 void fixture_set(unsigned flags);
 void fixture_clear(unsigned flags);
 
-/* What a program that fails would leave behind; for atexit(). */
+/* What a program that fails leaves behind. */
 void fixture_remove(void);
 
 /* A child that dies with this process. */

@@ -13,6 +13,7 @@
  */
 #include <getopt.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -632,6 +633,14 @@ int main(int argc, char **argv)
         printf("1..0 # SKIP ptrace is not allowed here\n");
         return 0;
     }
-    atexit(fixture_remove);
-    return run_operations() == 0 ? 0 : 1;
+    /* A child does it, so that nothing is left behind whichever way it ends. */
+    pid_t worker = fixture_fork();
+    if (worker == 0)
+        exit(run_operations() == 0 ? 0 : 1);
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGINT, SIG_IGN);
+    int status = 1;
+    waitpid(worker, &status, 0);
+    fixture_remove();
+    return status != 0;
 }
