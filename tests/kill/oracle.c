@@ -97,6 +97,18 @@ static uint64_t in_pool(unsigned page)
                                   : operation_sequence(tarn_view_frame(&world.view, frame), page);
 }
 
+/* In the pool and not dirty: what is on disk is the same. */
+static bool is_clean(unsigned page)
+{
+    uint64_t word;
+    uint32_t frame = world.segment == NULL
+                         ? TARN_NO_FRAME
+                         : tarn_table_find(&world.view, tarn_page_id(1, page).value, &word);
+
+    return frame != TARN_NO_FRAME &&
+           !dirty_word_dirty(world.view.descriptors[frame].dirty_word.value);
+}
+
 static bool is_in(const struct change *change, unsigned page)
 {
     for (unsigned i = 0; i < change->page_count; i++)
@@ -144,6 +156,8 @@ void oracle_pages(struct model *of, struct actor **actors, unsigned count)
         }
         if (!known || seen == 0)
             oracle_broken("a page is not as the last change left it", page, seen);
+        if (is_clean(page) && seen != disk)
+            oracle_broken("a page that is not dirty is not what is on disk", page, disk);
         if (disk == 0 || disk < of->durable[page])
             oracle_broken("a page on disk is older than acknowledged", page, disk);
         of->sequence[page] = seen;

@@ -28,7 +28,8 @@ void oracle_broken(const char *what, unsigned long long a, unsigned long long b)
 void oracle_segment(void);
 
 /* Everybody is at rest. Changes are all or nothing, and as their calls returned; every page is as
- * one of them or the model says; the disk is as new as was acknowledged. From then on the model is
+ * one of them or the model says, and on disk as well if it is not dirty; the disk is as new as was
+ * acknowledged. From then on the model is
  * what there is. */
 void oracle_pages(struct model *model, struct actor **actors, unsigned count);
 
