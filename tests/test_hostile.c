@@ -2,10 +2,10 @@
 /* What a hostile day brings besides kills: things done to the pool's files from outside while
  * processes work, clocks that jump, and forks at a bad moment.
  *
- * Elsewhere: pids used again, zombies, pid namespaces, exec, a pool attached twice, threads that end
- * or are cancelled, a segment removed or replaced, two inits, destroy while others join, planted
- * links, init on a full /dev/shm (test_traps); modes, owners and sizes at attach (test_errors);
- * stopped processes (test_stop).
+ * Elsewhere: pids used again, zombies, pid namespaces, exec, a pool attached twice, threads that
+ * end or are cancelled, a segment removed or replaced, two inits, destroy while others join,
+ * planted links, init on a full /dev/shm (test_traps); modes, owners and sizes at attach
+ * (test_errors); stopped processes (test_stop).
  */
 #include <sched.h>
 #include <sys/mount.h>
