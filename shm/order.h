@@ -33,8 +33,8 @@ static inline bool order_evicting_before_holds(tarn_word *frame_word, uint64_t s
     return tarn_cas_full(frame_word, seen, frame_word_evicting(seen, owner));
 }
 
-/* A lock word that says that somebody has it, and then who: nobody reaps what a kill between the two
- * leaves. */
+/* A lock word that says that somebody has it, and then who: a kill between the two leaves a lock
+ * that nobody reaps. */
 static inline bool planted_owner_after_cas(tarn_word *latch_word, uint64_t seen, unsigned owner)
 {
     if (!tarn_cas_full(latch_word, seen, latch_word_taken(seen, TARN_SLOT_MAX)))

@@ -53,6 +53,10 @@ static_library_defines_nothing_outside_its_names() {
     exported -g "$libdir/libtarn.a" | grep -v '^tarn_' | nothing
 }
 
+nothing_is_left_of_the_planted_bugs() {
+    nm "$libdir/libtarn.a" "$libdir/libtarn.so" 2>&1 | grep -i planted | nothing
+}
+
 shared_library_needs_liburing_and_libc_alone() {
     readelf -d "$libdir/libtarn.so" | grep NEEDED | grep -vE 'liburing|libc\.so|ld-linux' | nothing
     readelf -d "$libdir/libtarn.so" | grep 'SONAME.*libtarn\.so\.0\]'
@@ -118,6 +122,7 @@ tap exported_symbols_are_the_declared_ones \
     version_map_lists_the_declared_functions \
     exported_symbols_have_a_version \
     static_library_defines_nothing_outside_its_names \
+    nothing_is_left_of_the_planted_bugs \
     shared_library_needs_liburing_and_libc_alone \
     header_compiles_as_cpp \
     header_compiles_as_strict_c \

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/* What the players do; script.h says what the letters mean. Pages 0 to 7 and 64 to 71 have the same
+ * home in the table. Page 0 is loaded first, so it is in the first frame, and the next page that is
+ * loaded after it has been evicted is in that frame too. */
+#include "tests/kill/schedule.h"
+
+#define KILLS  SCENARIO_KILLS
+#define FIRST  (SCENARIO_KILLS | SCENARIO_FIRST)
+#define WRITER SCENARIO_WRITER
+#define STOPS  SCENARIO_STOPS
+#define SLOW   SCENARIO_SLOW_DISK
+
+const struct scenario scenarios[] = {
+    {"pin_evict", 0, 0, {"p0"}, {"p0 h0", "e0 p1"}},
+    {"rescue_evict", 0, 0, {"p0"}, {"p0", "e0 e0 p1"}},
+    {"holds", 0, 0, {"p0 p1"}, {"h0 h1 h0", "e1 e0"}},
+    {"load_load", 0, 0, {0}, {"p0 s0", "p0 s0"}},
+    {"load_kill", 0, KILLS, {0}, {"p0", "p1"}},
+    {"load_join", 0, 0, {0}, {"p0 e0 p1", "p0"}},
+    {"load_change", 1, 0, {0}, {"s0", "w0 f0 e0"}},
+    {"evict_kill", 0, KILLS, {"p0"}, {"e0", "p0"}},
+    {"evict_load", 0, 0, {"p0"}, {"e0 p1 p0", "p1 p2"}},
+    {"home_full", 0, 0, {"p0 p1 p2 p3 p4 p5 p6 p7 p64"}, {"e0 p0 p64", "p64"}},
+    {"home_tidy", 0, 0, {"p0 p1 p2 p3 p4 p5 p6 p7"}, {"p64", "T0"}},
+    {"share_change", 0, 0, {"p0"}, {"s0 s0", "w0"}},
+    {"share_evict", 0, 0, {"p0"}, {"S0", "e0"}},
+    {"share_try", 0, 0, {"p0"}, {"S0", "t0"}},
+    {"optimistic", 0, 0, {"p0"}, {"o0 c0", "w0 w0"}},
+    {"optimistic_move", 0, 0, {"p2 p1 p0"}, {"O0 V0", "e2 e1 e0 w0"}},
+    {"change_change", 0, KILLS, {"p0"}, {"w0 w0", "w0"}},
+    {"change_kill", 0, KILLS, {"p0"}, {"w0", "s0"}},
+    {"change_cold", 0, KILLS, {0}, {"w0", "w0"}},
+    {"change_two", 0, KILLS, {0}, {"W0", "s1 s0"}},
+    {"change_evict", 0, 0, {"p0"}, {"w0", "e0 p1"}},
+    {"change_ranges", 0, KILLS, {"p0"}, {"g0 b0", "s0 o0"}},
+    {"abort_load", 0, 0, {"p0"}, {"a0", "p1 p2"}},
+    {"abort_change", 0, FIRST, {"p0"}, {"a0", "w0"}},
+    {"new_page", 0, KILLS, {0}, {"n0", "s0"}},
+    {"new_abort", 0, 0, {0}, {"m0 m0", "s0 l0"}},
+    {"reap_change", 0, FIRST, {"p0"}, {"w0", "r s0", "p1 p2"}},
+    {"reap_reap", 0, KILLS, {"p0"}, {"W0", "r", "r s1"}},
+    {"reap_join", 0, 0, {"h0 D", "C", "Z"}, {"", "J h0", "r"}},
+    {"close_join", 0, KILLS, {"h0", "C", "Z"}, {"C", "J h0", ""}},
+    {"flush_kill", 1, KILLS, {0}, {"w0 f0", "w1 f1"}},
+    {"flush_change", 1, WRITER, {"w0"}, {"f0", "w0 w0"}},
+    {"flush_two", 1, SLOW, {"w0 w1"}, {"f0", "f1"}},
+    {"flush_abort", 1, WRITER, {"w0"}, {"f0", "a0"}},
+    {"flush_again", 1, SLOW, {"w0"}, {"k0 w0 f0", "w0"}},
+    {"flush_stopped", 1, STOPS, {"w0 w1"}, {"f0", "f1"}},
+    {"takeover", 2, KILLS | WRITER, {0}, {"w0 f0 w0 f0"}},
+    {"takeover_slow", 2, KILLS | WRITER | SLOW, {0}, {"w0 k0 w0 f0"}},
+    {"truncate", 1, 0, {0}, {"q20", "y16"}},
+    {"truncate_writer", 1, WRITER, {0}, {"q20", "y16"}},
+    {"extend", 1, WRITER, {"y32"}, {"q35 q33", "x40"}},
+};
+const unsigned scenario_count = sizeof scenarios / sizeof scenarios[0];
