@@ -196,6 +196,15 @@ static const char *const misuses[][2] = {
     {"stat \"$N\" 1 0", "COUNT"},
     {"check \"$N\"", "there is no segment"},
     {"check", "1 operand is needed"},
+    {"replay t --simulate --policy clock,fifo", "there is no policy 'fifo'"},
+    {"replay t --simulate --frames 101%", "'101%' is neither"},
+    {"replay t --simulate --frames 5,,x", "'x' is neither"},
+    {"replay t --simulate --by name", "neither page nor lbn"},
+    {"replay t --simulate --plot t.pdf", "neither in .svg nor in .png"},
+    {"replay t --simulate", "t: "},
+    {"replay --simulate", "1 operand is needed"},
+    {"replay t --simulate --workload loop", "one operand too many"},
+    {"replay --simulate --workload loops", "there is no workload 'loops'"},
 };
 #define MISUSES ((int)(sizeof misuses / sizeof misuses[0]))
 
@@ -600,11 +609,47 @@ START_TEST(who_holds_and_waits_and_is_stopped_is_shown)
 }
 END_TEST
 
+START_TEST(simulation_counts_the_misses_of_each_policy)
+{
+    assert_runs("printf 'r,7\\nr,9\\nr,7\\nw,3\\nr,7\\n' >trace;"
+                " \"$TARN\" replay trace --simulate --policy clock,opt --frames 2,34% --json");
+    ck_assert_str_eq(
+        ran.out,
+        "[{\"policy\":\"clock\",\"frames\":2,\"references\":5,\"misses\":3,\"miss_ratio\":0.6},"
+        "{\"policy\":\"opt\",\"frames\":2,\"references\":5,\"misses\":3,\"miss_ratio\":0.6},"
+        "{\"policy\":\"clock\",\"frames\":1,\"references\":5,\"misses\":5,\"miss_ratio\":1},"
+        "{\"policy\":\"opt\",\"frames\":1,\"references\":5,\"misses\":5,\"miss_ratio\":1}]\n");
+    assert_runs("printf 'version,time,op,size,lbn\\n1,1,28,8192,8\\n1,1,2a,512,16\\n' >trace;"
+                " \"$TARN\" replay trace --simulate --policy clock --frames 9 --json");
+    assert_out("\"references\":3,\"misses\":2");
+    assert_runs("\"$TARN\" replay trace --simulate --policy clock --frames 9 --json --by lbn");
+    assert_out("\"references\":2,\"misses\":2");
+    assert_runs("\"$TARN\" replay trace --simulate --frames 1,2");
+    assert_out("s3-fifo-adaptive     0.6667   0.6667\n");
+}
+END_TEST
+
+START_TEST(simulation_is_drawn)
+{
+    assert_runs("printf 'r,7\\nr,9\\nr,7\\n' >trace");
+    ck_assert_int_eq(run("PATH= \"$TARN\" replay trace --simulate --plot x.svg"), 2);
+    ck_assert(strstr(ran.err, "gnuplot, which is not installed") != NULL);
+    if (run("command -v gnuplot") != 0)
+        test_skip("no gnuplot");
+    assert_runs("\"$TARN\" replay trace --simulate --plot \"it's.svg\" && grep '>lru-2<' it*.svg");
+    assert_runs("\"$TARN\" replay trace --simulate --plot x.png && head -c 4 x.png | grep PNG");
+    ck_assert_int_eq(run("\"$TARN\" replay trace --simulate --plot nowhere/x.svg"), 2);
+    ck_assert(strstr(ran.out, "<svg") == NULL);
+}
+END_TEST
+
 void test_suite(Suite *suite)
 {
     TCase *tcase = test_case(suite, "tools", 30);
     tcase_add_test(tcase, each_command_has_help);
     tcase_add_loop_test(tcase, misuse_is_told_and_changes_nothing, 0, MISUSES);
+    tcase_add_test(tcase, simulation_counts_the_misses_of_each_policy);
+    tcase_add_test(tcase, simulation_is_drawn);
     tcase_add_test(tcase, pool_is_made_looked_at_and_ended);
     tcase_add_test(tcase, everything_for_programs_is_json);
     tcase_add_test(tcase, looking_changes_nothing);

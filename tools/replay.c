@@ -48,6 +48,7 @@ struct run {
 static const char help[] =
     "usage: tarn replay NAME TRACE [OPTION...]\n"
     "       tarn replay --generate FILE\n"
+    "       tarn replay TRACE --simulate [OPTION...], which see: tarn replay --simulate --help\n"
     "\n"
     "Replays a block trace on a file of its own in pool NAME, which needs a writer. The file is\n"
     "dropped at the end. TRACE is CSV with the header \"version,time,op,size,lbn\" (op 2a writes,\n"
@@ -569,8 +570,18 @@ static void parse_options(struct run *run, struct tarn_attach_options *attach, i
     }
 }
 
+static bool is_simulation(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--simulate") == 0)
+            return true;
+    return false;
+}
+
 int tool_replay(int argc, char **argv)
 {
+    if (is_simulation(argc, argv))
+        return replay_simulate(argc, argv);
     static struct run run = {.replay.process_count = 4, .random = 1};
     struct tarn_attach_options attach = {.size = sizeof attach};
     const char *generate_path = NULL;

@@ -43,6 +43,9 @@ enum {
     REPLAY_MESSAGES_MAX = 10, /* wrong pages that are named; all are counted */
 };
 
+/* With --simulate: a command of its own. Returns the exit status. */
+int replay_simulate(int argc, char **argv);
+
 /* What a new process does: its share of the trace, from where the one before it got to. Returns
  * the exit status. */
 int replay_work(const struct replay *replay, unsigned number);

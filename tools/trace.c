@@ -157,6 +157,8 @@ static const char *add_csv_line(struct reader *reader, const char *line)
         return "no size and block number";
     if (bytes == 0 || bytes > UINT64_C(1) << 30 || sector > UINT64_C(1) << 54)
         return "size or block number out of range";
+    if (reader->page_bytes == 0)
+        return add_request(reader, write, sector, 1) ? NULL : "out of memory";
     uint64_t first = sector * 512 / reader->page_bytes;
     uint64_t end = (sector * 512 + bytes + reader->page_bytes - 1) / reader->page_bytes;
     return add_request(reader, write, first, end - first) ? NULL : "out of memory";

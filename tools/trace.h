@@ -23,8 +23,9 @@ struct trace {
 };
 
 /* Reads a trace: the CSV with the header "version,time,op,size,lbn" (op 2a writes, 28 reads; size
- * in bytes; lbn in 512-byte sectors), or lines "op,page" (op w or r). False: it could not be read;
- * the message says where. */
+ * in bytes; lbn in 512-byte sectors), or lines "op,page" (op w or r). page_bytes 0: a request is
+ * one reference, of its block number, whatever its size. False: it could not be read; the message
+ * says where. */
 bool trace_read(const char *path, uint32_t page_bytes, struct trace *ret_trace, char *ret_message,
                 size_t message_bytes);
 

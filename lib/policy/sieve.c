@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* SIEVE (Zhang, Yang, Yue, Vigfusson, Rashmi, "SIEVE is Simpler than LRU", NSDI 2024): the hand
+ * goes from old to new and leaves what was touched where it is. */
+#include "lib/policy/state.h"
+
+static void loaded(struct tarn_policy *policy, uint32_t frame)
+{
+    policy_queue_add(policy, frame, QUEUE_OWN);
+}
+
+static void leaves(struct tarn_policy *policy, uint32_t frame)
+{
+    if (policy->sieve.hand == frame + 1)
+        policy->sieve.hand = policy->frames[frame].newer;
+}
+
+static uint32_t victim(struct tarn_policy *policy)
+{
+    for (;;) {
+        if (policy->sieve.hand == 0)
+            policy->sieve.hand = policy_queue_oldest(policy, QUEUE_OWN) + 1;
+        uint32_t frame = policy->sieve.hand - 1;
+        if (policy_look(policy, frame)) {
+            policy->sieve.hand = policy->frames[frame].newer;
+        } else {
+            policy_queue_remove(policy, frame);
+            return frame;
+        }
+    }
+}
+
+const struct tarn_policy_kind policy_sieve = {
+    .name = "sieve",
+    .queue_count = 1,
+    .loaded = loaded,
+    .victim = victim,
+    .leaves = leaves,
+};
