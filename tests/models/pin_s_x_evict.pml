@@ -148,8 +148,7 @@ proctype W()
         atomic {
             if
             :: gen == g && page == 1 && st == VALID
-            :: gen == g && page == 1 && st == EVICTING -> st = VALID; own = 0
-            :: else -> RELEASE; goto unpin
+            :: else -> RELEASE; goto unpin           /* EVICTING too: then one after the other */
             fi;
             DIE(1)
         }

@@ -104,14 +104,12 @@ proctype session(byte p; byte s; byte rounds)
 #if MUT == 1
         atomic { state == FREE -> state = LIVE; inside[s] = 1; who = p }
 #endif
+#if MUT != 4
+        if :: mine[p] -> goto refused :: else fi;              /* MUT 4: not asked; own locks */
+#endif                                                         /* do not conflict */
         atomic { if :: MINE(claim, p) -> claim = p + 1 :: else -> goto refused fi }
-#if MUT == 15
-        if :: mine[p] -> goto unclaim :: else fi;
-        mine[p] = 1;
-#elif MUT != 4
-        atomic { if :: life != 0 -> goto unclaim :: else fi }  /* through ASK: mine conflict too */
-#endif
         atomic { if :: MINE(life, p) -> life = p + 1 :: else -> goto unclaim fi }
+        mine[p] = 1;
 #if MUT != 1
         if
         :: state != FREE && MUT != 13 -> clean()               /* a dead session's */
@@ -134,16 +132,21 @@ proctype session(byte p; byte s; byte rounds)
         who = p;                   /* until here the dead predecessor's stood there */
 #endif
         atomic { assert(state == LIVE && things == s + 1 && life == p + 1) }
-        things = 0;                /* leave */
+#if MUT != 15
+        LOCK(p);                   /* leave; MUT 15: not under the mutex */
+#endif
+        things = 0;
 #if MUT == 2
         life = 0;
         atomic { inside[s] = 0; state = FREE }
+        mine[p] = 0;
 #else
         atomic { assert(state == LIVE && things == 0); inside[s] = 0; state = FREE }
-#if MUT == 15
-        mine[p] = 0;               /* the handle's own table, before the unlock */
-#endif
+        mine[p] = 0;
         atomic { assert(life == p + 1); life = 0 }
+#endif
+#if MUT != 15
+        UNLOCK(p);
 #endif
         goto next;
 unclaim:
