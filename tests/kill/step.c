@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "tests/kill/fixture.h"
+#include "tests/kill/reapers.h"
 
 enum {
     KILL_EVERY = 50,      /* instructions */
@@ -401,6 +402,16 @@ static void run_to(uint64_t at)
         running = let_run(PTRACE_SINGLESTEP);
 }
 
+static bool somebody_is_dead(void)
+{
+    struct tarn_pool *pool = fixture.self.pool;
+    bool found = fixture_slots_of(victim) != 0;
+    for (unsigned slot = 1; slot <= pool->view.slot_max; slot++)
+        found = found || (tarn_load_acquire(&fixture_slot(slot)->state) != SLOT_FREE &&
+                          pool->sessions[slot] == NULL && pool->dead(pool, slot));
+    return found;
+}
+
 /* Half of the time while the kernel still takes the victim apart; or after some work of one who
  * does not know yet. */
 static void kill_and_reap(void)
@@ -415,10 +426,10 @@ static void kill_and_reap(void)
         survivor_work(&fixture.survivor, ROUNDS);
         fixture.survivor.open = NULL;
     }
-    while (fixture_slots_of(victim) != 0 && tarn_now_ns() - begun < 30 * SECOND)
+    while (somebody_is_dead() && tarn_now_ns() - begun < 30 * SECOND)
         if (tarn_reap_all(fixture.self.pool, NULL) == 0)
             tarn_sleep_ns(NS_PER_MS / 20);
-    if (fixture_slots_of(victim) != 0)
+    if (somebody_is_dead())
         violated("a killed process is not reaped");
     if (early)
         waitpid(victim, NULL, 0);
@@ -516,6 +527,16 @@ static void run_operation(uint64_t end_ns)
     fixture_clear(operation->flags);
 }
 
+static unsigned all_count(void)
+{
+    return operation_count + REAPERS;
+}
+
+static const struct operation *one_of_all(unsigned i)
+{
+    return i < operation_count ? &operations[i] : &reapers[i - operation_count];
+}
+
 static bool wanted(const struct operation *one)
 {
     const char *const *names = options.operation_count == 0 ? usual : options.operations;
@@ -540,12 +561,12 @@ static uint64_t run_operations(void)
     unsigned count = 0, number = 0;
     struct result sum = {.steps = 0};
     uint64_t end = tarn_now_ns() + options.seconds * SECOND;
-    for (unsigned i = 0; i < operation_count; i++)
-        count += wanted(&operations[i]);
+    for (unsigned i = 0; i < all_count(); i++)
+        count += wanted(one_of_all(i));
     printf("# %-24s %12s %10s %10s %10s\n", "operation", "instructions", "states", "real kills",
            "violations");
-    for (unsigned i = 0; i < operation_count; i++) {
-        operation = &operations[i];
+    for (unsigned i = 0; i < all_count(); i++) {
+        operation = one_of_all(i);
         if (!wanted(operation))
             continue;
         uint64_t now = tarn_now_ns();
@@ -599,8 +620,8 @@ static void read_options(int argc, char **argv)
             options.step = strtoull(optarg, NULL, 0);
         else if (option != 'l')
             usage(option == 'h' ? 0 : 2);
-        for (unsigned i = 0; option == 'l' && i < operation_count; i++)
-            printf("%s\n", operations[i].name);
+        for (unsigned i = 0; option == 'l' && i < all_count(); i++)
+            printf("%s\n", one_of_all(i)->name);
         if (option == 'l')
             exit(0);
     }
