@@ -34,7 +34,8 @@ void survivor_check_rules(const struct survivor *survivor);
  * be at work. */
 void survivor_check_pages(struct survivor *survivor, const struct change *change);
 
-/* The pages of a change that is durable, or all pages (NULL), are in the file as it was read last. */
+/* The pages of a change that is durable, or all pages (NULL), are in the file as it was last read.
+ */
 void survivor_check_disk(const struct survivor *survivor, const struct change *change);
 
 /* Reads, changes and gives up changes through a session of its own, and checks all it sees;
