@@ -175,7 +175,9 @@ proctype session(byte s; byte rounds)
             fi;
             DIE(s)
         }
-        STEP(page[n] = p);
+#if MUT != 13
+        STEP(page[n] = p);                           /* MUT 13: after the entry */
+#endif
 #if MUT != 5
         lock_home(HOME(p));                          /* MUT 5: without the lock */
 #endif
@@ -187,6 +189,9 @@ proctype session(byte s; byte rounds)
         if :: f == NONE && i != HOME(p) -> set_more(HOME(p)) :: else fi;
 #endif
         i = 0;                                       /* MUT 1: after the lock is free */
+#if MUT == 13
+        STEP(page[n] = p);
+#endif
         atomic {
             assert(st[n] == CLAIMED && own[n] == s);
             if
