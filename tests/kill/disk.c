@@ -102,6 +102,8 @@ static void carry_out(struct disk_request *disk)
     struct node *node = disk->description->node;
 
     disk->done = true;
+    if (disk->kind == TARN_IO_REQUEST_READ)
+        disk->process->version = next_version();
     disk->description->in_flight--;
     disk->result =
         node_transfer(node, disk->data, disk->kind == TARN_IO_REQUEST_SYNC ? 0 : disk->bytes,

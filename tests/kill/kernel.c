@@ -40,8 +40,6 @@
 
 enum { FD_FIRST = 1000 };
 
-static uint64_t change_count;
-
 static int fail(int error)
 {
     errno = error;
@@ -67,7 +65,7 @@ static struct node *new_node(enum node_type type, const char *path, unsigned mod
             continue;
         *node = (struct node){.used = true, .type = type, .mode = mode & 0777};
         node->inode = ++world.inode_last;
-        node->version = ++change_count;
+        node->version = next_version();
         if (strlen(path) >= sizeof node->path)
             world_fail("path too long: %s", path);
         strcpy(node->path, path);
@@ -86,7 +84,7 @@ static void drop_node(struct node *node)
     if (node == world.segment)
         world.segment = NULL;
     node->used = false;
-    node->version = ++change_count;
+    node->version = next_version();
 }
 
 static void resize(struct node *node, size_t size)
@@ -96,7 +94,7 @@ static void resize(struct node *node, size_t size)
     if (size > node->size)
         memset((char *)world_node_data(node) + node->size, 0, size - node->size);
     node->size = size;
-    node->version = ++change_count;
+    node->version = next_version();
 }
 
 /* The path of a name beside a descriptor, into PATH_MAX bytes. */
@@ -581,7 +579,7 @@ static ssize_t write_at(struct node *node, const void *bytes, size_t count, size
     if (offset + count > node->size)
         resize(node, offset + count);
     memcpy((char *)world_node_data(node) + offset, bytes, count);
-    node->version = ++change_count;
+    node->version = next_version();
     world.write_count++;
     for (size_t block = offset / WORLD_BLOCK_BYTES; block * WORLD_BLOCK_BYTES < offset + count;
          block++)
@@ -716,7 +714,8 @@ WRAP(void *, mmap64, (void *at, size_t bytes, int protection, int flags, int fd,
         errno = EBADF;
         return MAP_FAILED;
     }
-    /* A part is mapped by who builds it, unseen by others. */
+    /* A part is mapped by who builds it, unseen by others; it changes without a system call. */
+    description->node->version = 0;
     if (bytes == description->node->size && description->node->path[0] != 0) {
         const struct tarn_superblock *superblock = world_node_data(description->node);
 
@@ -742,6 +741,9 @@ WRAP(int, munmap, (void *at, size_t bytes))
             return 0;
         }
     }
+    for (unsigned i = 0; i < WORLD_NODES; i++)
+        if (world.nodes[i].used && world_node_data(&world.nodes[i]) == at)
+            world.nodes[i].version = next_version();
     /* Not a file: memory. */
     if ((uintptr_t)at - (uintptr_t)process_memory(world_running) < MEMORY_BYTES)
         free(at);

@@ -11,6 +11,9 @@ enum { MEMORY_BYTES = 1 << 23, NODE_BYTES_MAX = 1 << 21 };
 
 char *process_memory(const struct process *process);
 
+/* No two states of a file, or of a process's memory, have the same version. */
+uint64_t next_version(void);
+
 /* As the kernel moves bytes, whoever asks for it. */
 ssize_t node_transfer(struct node *node, void *bytes, size_t count, size_t offset, bool writes);
 

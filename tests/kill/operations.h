@@ -18,7 +18,7 @@ enum {
     OPERATION_FRAMES = 48, /* of the pool that the operations are made for */
     OPERATION_SESSIONS = 6,
     OPERATION_FILES = 8,
-    OPERATION_PAGES = 64,     /* of its data file, all of them filled; more than frames */
+    OPERATION_PAGES = 96,     /* of its data file, all of them filled; more than frames */
     OPERATION_PAGES_MAX = 16, /* that one operation works on */
 };
 

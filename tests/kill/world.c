@@ -49,6 +49,13 @@ uint64_t world_draw(uint64_t *state, uint64_t below)
     return (z ^ (z >> 31)) % below;
 }
 
+uint64_t next_version(void)
+{
+    static uint64_t version;
+
+    return ++version;
+}
+
 static void *reserve(size_t bytes)
 {
     void *area = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
@@ -112,7 +119,8 @@ struct process *process_new(void)
 
         if (needs_memory(process))
             continue;
-        *process = (struct process){.state = PROCESS_IDLE, .pid = ++world.pid_last};
+        *process = (struct process){
+            .state = PROCESS_IDLE, .pid = ++world.pid_last, .version = next_version()};
         return process;
     }
     world_fail("too many processes");
@@ -120,7 +128,13 @@ struct process *process_new(void)
 
 static void enter(struct process *process)
 {
+    struct actor *other = process->actor.other;
+
     world_running = process;
+    process->version = next_version();
+    if (other != NULL) /* whose session prepare() may use */
+        ((struct process *)((char *)other - offsetof(struct process, actor)))->version =
+            next_version();
     tarn_open_pools = process->open_pools;
     hook_begin = world.segment == NULL ? 0 : (uintptr_t)world_node_data(world.segment);
     hook_bytes = world.segment == NULL ? 0 : world.segment->size;
@@ -156,6 +170,7 @@ void process_call(struct process *process, int (*function)(struct actor *actor))
     process->function = function;
     process->points = 0;
     process->state = PROCESS_READY;
+    process->version = next_version();
     getcontext(&process->context);
     process->context.uc_stack.ss_sp = stack_of(process);
     process->context.uc_stack.ss_size = STACK_BYTES;
@@ -370,9 +385,8 @@ bool world_dead(unsigned slot)
 /* Saving. */
 
 struct saved_part {
-    void *at;
     size_t bytes;
-    uint64_t version; /* of a node: unchanged since, if it still is this one */
+    uint64_t version; /* that `copy` is of; 0: of none */
     char *copy;
     size_t room;
 };
@@ -382,69 +396,84 @@ struct world_saved {
     struct saved_part nodes[WORLD_NODES], heaps[WORLD_PROCESSES], stacks[WORLD_PROCESSES];
 };
 
-static void save_part(struct saved_part *part, void *at, size_t bytes)
+/* Nothing is copied if it is this version already. Version 0 is like no other. */
+static void save_part(struct saved_part *part, const void *at, size_t bytes, uint64_t version)
 {
-    part->at = at;
+    bool same = version != 0 && version == part->version && bytes == part->bytes;
+
     part->bytes = bytes;
+    part->version = version;
+    if (same || bytes == 0)
+        return;
     if (bytes > part->room) {
         free(part->copy);
         part->copy = malloc(bytes);
         part->room = bytes;
     }
-    if (bytes > 0)
-        memcpy(part->copy, at, bytes);
+    memcpy(part->copy, at, bytes);
 }
 
-static void restore_part(const struct saved_part *part)
+static void restore_part(const struct saved_part *part, void *at, uint64_t version)
 {
-    if (part->bytes > 0)
-        memcpy(part->at, part->copy, part->bytes);
+    if (part->bytes > 0 && (version == 0 || version != part->version))
+        memcpy(at, part->copy, part->bytes);
 }
 
-/* The segment changes without a system call; the others' versions say whether they have changed. */
-static bool is_saved(const struct saved_part *part, const struct node *node)
+/* The segment changes without a system call. What is in no use may change unseen until it is used
+ * again. */
+static uint64_t version_of(struct node *node)
 {
-    return node != world.segment && part->copy != NULL && part->bytes == node->size &&
-           part->version == node->version;
+    if (!node->used)
+        node->version = next_version();
+    return node == world.segment ? 0 : node->version;
+}
+
+static size_t stack_bytes(const struct process *process)
+{
+    bool runs = process->state == PROCESS_READY || process->state == PROCESS_WAITS;
+
+    return runs ? (size_t)(stack_of(process) + STACK_BYTES - process->stack_low) : 0;
 }
 
 struct world_saved *world_save(struct world_saved *saved)
 {
     if (saved == NULL)
         saved = calloc(1, sizeof *saved);
-    saved->world = world;
     for (unsigned i = 0; i < WORLD_NODES; i++) {
-        const struct node *node = &world.nodes[i];
-        struct saved_part *part = &saved->nodes[i];
+        struct node *node = &world.nodes[i];
         bool file = node->used && node->type == NODE_FILE;
 
-        if (file && is_saved(part, node))
-            continue;
-        save_part(part, world_node_data(node), file ? node->size : 0);
-        part->version = node->version;
+        save_part(&saved->nodes[i], world_node_data(node), file ? node->size : 0, version_of(node));
     }
     for (unsigned i = 0; i < WORLD_PROCESSES; i++) {
         struct process *process = &world.processes[i];
-        char *end = stack_of(process) + STACK_BYTES;
-        bool runs = process->state == PROCESS_READY || process->state == PROCESS_WAITS;
 
+        if (!needs_memory(process))
+            process->version = next_version();
         save_part(&saved->heaps[i], process_memory(process),
-                  needs_memory(process) ? process->memory_used : 0);
-        save_part(&saved->stacks[i], process->stack_low,
-                  runs ? (size_t)(end - process->stack_low) : 0);
+                  needs_memory(process) ? process->memory_used : 0, process->version);
+        save_part(&saved->stacks[i], process->stack_low, stack_bytes(process), process->version);
     }
+    saved->world = world;
     return saved;
 }
 
 void world_restore(const struct world_saved *saved)
 {
+    uint64_t nodes[WORLD_NODES], processes[WORLD_PROCESSES];
+
     for (unsigned i = 0; i < WORLD_NODES; i++)
-        if (!is_saved(&saved->nodes[i], &world.nodes[i]))
-            restore_part(&saved->nodes[i]);
+        nodes[i] = version_of(&world.nodes[i]);
+    for (unsigned i = 0; i < WORLD_PROCESSES; i++)
+        processes[i] = world.processes[i].version;
     world = saved->world;
+    for (unsigned i = 0; i < WORLD_NODES; i++)
+        restore_part(&saved->nodes[i], world_node_data(&world.nodes[i]), nodes[i]);
     for (unsigned i = 0; i < WORLD_PROCESSES; i++) {
-        restore_part(&saved->heaps[i]);
-        restore_part(&saved->stacks[i]);
+        struct process *process = &world.processes[i];
+
+        restore_part(&saved->heaps[i], process_memory(process), processes[i]);
+        restore_part(&saved->stacks[i], process->stack_low, processes[i]);
     }
 }
 

@@ -60,7 +60,8 @@ struct process {
     struct actor actor;
     struct tarn_pool *open_pools; /* its copy of the library's one global */
     ucontext_t context;
-    char *stack_low; /* below it nothing is in use */
+    char *stack_low;  /* below it nothing is in use */
+    uint64_t version; /* steps when its memory may have changed */
     size_t memory_used;
     void *memory_free[WORLD_SIZES];
 };
