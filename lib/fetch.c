@@ -328,6 +328,9 @@ static int join(struct tarn_session *session, struct tarn_page_id id, uint32_t f
                              "page %" PRIu64 " of file %u is NEW in this mini-transaction",
                              tarn_page_number(id), tarn_page_file(id));
         tarn_ahead_harvest(session, id.value);
+        /* No read of this session's is behind a word that is still the same: it would wait for
+         * itself for ever. */
+        tarn_frame_revoke(session, frame, word);
         return 0;
     }
     if (word & FRAME_REVOCABLE) {
