@@ -70,7 +70,9 @@ static void count_miss(struct tarn_session *session, struct tarn_page_id id)
 {
     tarn_hits_publish(session);
     tarn_counter(session, COUNTER_MISSES, 1);
-    tarn_fetch_add_full(&session->view.files[tarn_page_file(id)].misses, 1);
+    /* A damaged table may have a page of any file. */
+    if (tarn_page_file(id) <= session->view.geometry.file_count)
+        tarn_fetch_add_full(&session->view.files[tarn_page_file(id)].misses, 1);
 }
 
 /* Whoever wants a page that is on its way out takes it back. The hold is stored first; the CAS is
