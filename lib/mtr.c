@@ -65,7 +65,8 @@ void tarn_shadow_restore(const struct tarn_view *view, uint64_t entry)
 {
     uint32_t frame = mtr_entry_frame_plus_one(entry) - 1;
     uint32_t shadow = mtr_entry_shadow_plus_one(entry) - 1;
-    if (frame >= view->geometry.frame_count || shadow >= view->geometry.frame_count)
+    if (frame >= view->geometry.frame_count || shadow >= view->geometry.frame_count ||
+        frame == shadow)
         return;
     uint8_t *page = tarn_view_frame(view, frame);
     const uint8_t *old = tarn_view_frame(view, shadow);
@@ -534,15 +535,16 @@ static inline bool add_range(struct tarn_session *session, struct tarn_mtr_page 
     struct ranges *ranges =
         (struct ranges *)(void *)tarn_view_frame(view, page->shadow_plus_one - 1);
     uint64_t count = tarn_load_relaxed(&ranges->count);
+    uint64_t known = count < RANGES_MAX ? count : RANGES_MAX;
     uint32_t at = 0;
-    for (uint64_t i = 0; i < count; i++) {
+    for (uint64_t i = 0; i < known; i++) {
         uint32_t range = tarn_half_load_relaxed(&ranges->range[i]);
         uint32_t end = range_offset(range) + range_bytes(range);
         if (offset >= range_offset(range) && offset + bytes <= end)
             return true; /* declared already, its old bytes are kept */
         at += range_bytes(range);
     }
-    if (count == RANGES_MAX ||
+    if (count >= RANGES_MAX ||
         at + bytes > view->geometry.page_bytes - (uint32_t)sizeof(struct ranges))
         return false;
     if (PLANTED(RANGE_COUNTED_BEFORE_BYTES))
