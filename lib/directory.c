@@ -227,6 +227,14 @@ int tarn_directory_read_options(int directory_fd, struct tarn_directory_options 
     if (seen != (1u << SETTING_COUNT) - 1)
         return tarn_message_fail(message, -ENOTDIR, "'%s' in the pool's directory is not complete",
                                  TARN_DIRECTORY_OPTIONS);
+    struct tarn_geometry plan;
+    if (options.page_bytes == 0 ||
+        tarn_geometry_plan(options.frame_bytes / options.page_bytes, options.page_bytes,
+                           options.session_count, options.file_count, &plan) < 0)
+        return tarn_message_fail(message, -ENOTDIR,
+                                 "the numbers in '%s' in the pool's directory are outside the"
+                                 " limits",
+                                 TARN_DIRECTORY_OPTIONS);
     *ret_options = options;
     return 0;
 }

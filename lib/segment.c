@@ -268,14 +268,10 @@ int tarn_wake_fifo_make(const char *segment_path, unsigned mode)
 static int build_segment(struct build *build)
 {
     struct tarn_directory_options *options = &build->options;
-    int result = tarn_geometry_plan(options->frame_bytes / options->page_bytes, options->page_bytes,
-                                    options->session_count, options->file_count, &build->geometry);
-    if (result < 0)
-        return tarn_message_fail(build->message, result,
-                                 "the options of pool %s are outside the"
-                                 " limits",
-                                 options->name);
-    result = remove_outdated(build);
+    /* Whoever reads options has checked that they can be planned. */
+    tarn_geometry_plan(options->frame_bytes / options->page_bytes, options->page_bytes,
+                       options->session_count, options->file_count, &build->geometry);
+    int result = remove_outdated(build);
     if (result < 0)
         return result;
     build->records = calloc((size_t)options->file_count + 1, sizeof *build->records);

@@ -58,6 +58,11 @@ START_TEST(options_are_read_as_they_were_written)
 }
 END_TEST
 
+#define WHOLE_OPTIONS(frame_bytes, page_bytes, sessions, files)                                    \
+    "tarn options 1\nname x\nuuid 00112233445566778899aabbccddeeff\nframe_bytes " frame_bytes      \
+    "\npage_bytes " page_bytes "\nsession_count " sessions "\nfile_count " files                   \
+    "\nmode 0600\nrecovery_number 1\nshm_directory /dev/shm\n"
+
 START_TEST(damaged_options_are_refused)
 {
     static const char *const texts[] = {
@@ -72,6 +77,11 @@ START_TEST(damaged_options_are_refused)
         "tarn options 1\npage_bytes 99999999999\n",
         "tarn options 1\nname a\nname b\n",
         "tarn options 1\nuuid 12\n",
+        WHOLE_OPTIONS("65536", "0", "1", "1"), /* once a division by it */
+        WHOLE_OPTIONS("65536", "5000", "1", "1"),
+        WHOLE_OPTIONS("4096", "4096", "1", "1"),
+        WHOLE_OPTIONS("65536", "4096", "0", "1"),
+        WHOLE_OPTIONS("65536", "4096", "1", "4000000000"),
     };
     struct tarn_directory_options got;
     struct tarn_message message = {""};
