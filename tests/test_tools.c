@@ -164,6 +164,7 @@ static const char *const misuses[][2] = {
     {"init a b", "'b' is one operand too many"},
     {"init ../x", "not a pool's name"},
     {"init \"$N\" --dir pool --frames 12Q", "'12Q' is not a size"},
+    {"init \"$N\" --dir pool --frames '64 '", "'64 ' is not a size"}, /* once 64 << 50 */
     {"init \"$N\" --dir pool --frames -4K", "'-4K' is not a size"},
     {"init \"$N\" --dir pool --frames 99999999999T", "is not within"},
     {"init \"$N\" --dir pool --frames 4K", ""},

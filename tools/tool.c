@@ -108,10 +108,10 @@ static uint64_t parse(const char *option, const char *text, bool size, uint64_t 
     uint64_t value = strtoull(text, &end, 10);
     unsigned shift = 0;
     if (size && *end != 0) {
-        const char *units = "KMGT";
-        const char *unit = strchr(units, *end & ~('a' - 'A'));
+        const char *units = "KMGTkmgt";
+        const char *unit = strchr(units, *end);
         if (unit != NULL) {
-            shift = 10 * (unsigned)(unit - units + 1);
+            shift = 10 * (unsigned)((unit - units) % 4 + 1);
             end++;
         }
     }
