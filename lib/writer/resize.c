@@ -439,7 +439,8 @@ void tarn_writer_file_request(struct tarn_writer *writer, unsigned slot, uint64_
         return;
     }
     uint64_t id = words->file, number = words->number;
-    int result = words->kind < ASK_FILE_EXTEND || words->kind > ASK_FILE_DROP
+    int result = words->kind < ASK_FILE_EXTEND || words->kind > ASK_FILE_DROP ||
+                         number > TARN_MASK(TARN_NUMBER_BITS)
                      ? -EINVAL
                      : file_result(writer, id, kind);
     if (result <= 0) {

@@ -144,8 +144,8 @@ static bool is_watch_of(const struct watch *watch, uint64_t pid)
     return watch->fd >= 0 && !watch->cancelled && watch->pid == pid;
 }
 
-/* The watch of a process, or an empty place. Each slot remembers where it was found: a look at all
- * slots is one comparison each. */
+/* The watch of a process, or an empty place; NULL: there is none. Each slot remembers where it was
+ * found: a look at all slots is one comparison each. */
 static struct watch *find_watch(struct tarn_writer *writer, unsigned slot, uint64_t pid)
 {
     struct watch *found = &writer->watches[writer->slot_watch[slot]];
@@ -161,6 +161,8 @@ static struct watch *find_watch(struct tarn_writer *writer, unsigned slot, uint6
         if (watch->fd < 0 && found == NULL)
             found = watch;
     }
+    if (found == NULL && writer->watch_count == 2 * writer->view->slot_max)
+        return NULL;
     if (found == NULL) {
         found = &writer->watches[writer->watch_count++];
         found->fd = -1;
@@ -182,6 +184,12 @@ static void watch_slot(struct tarn_writer *writer, unsigned slot)
     }
     uint64_t pid = tarn_load_relaxed(&shared->pid);
     struct watch *watch = find_watch(writer, slot, pid);
+    /* More processes came and went between two looks than there are places. */
+    if (watch == NULL) {
+        writer->timer = true;
+        tarn_reap(pool, slot, writer->session);
+        return;
+    }
     if (watch->fd >= 0) {
         watch->seen = true;
         return;
