@@ -141,7 +141,7 @@ static void show_result(const struct check *check, int violations,
 
 int tool_check(int argc, char **argv)
 {
-    static struct check check;
+    struct check check = {.json = false};
     struct tarn_check_options how = {check_dead, check_stopped, check_pause, &check};
     struct tarn_check_counts counts;
     const char *shm_directory = NULL;
