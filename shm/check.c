@@ -13,6 +13,10 @@
 
 #define SUSPICIONS 64u
 
+/* In a segment that is all wrong there is no end of suspicions to be patient with: after so many
+ * rounds with violations of that kind, the others of that kind are left untold. */
+#define PATIENT_ROUNDS 3u
+
 const struct tarn_rule tarn_rules[RULE_COUNT] = {
 #define X(name, when, text) {#name, HOLDS_##when, text},
     TARN_RULES(X)
@@ -36,6 +40,7 @@ struct checker {
     tarn_violation_report *report;
     struct tarn_check_counts counts;
     int violations;
+    unsigned patient_rounds; /* that found violations */
 
     examiner *examine; /* what is being examined, */
     uint32_t place;    /* and where */
@@ -106,8 +111,10 @@ static bool still_there(struct checker *c, const struct suspicion *suspicion)
 /* Looks at all suspicions again until each has gone away or stood long enough. */
 static void settle(struct checker *c)
 {
-    for (unsigned look = 1; look <= LOOKS_PATIENT && c->suspicion_count > 0; look++) {
+    unsigned looks = c->patient_rounds < PATIENT_ROUNDS ? LOOKS_PATIENT : LOOKS;
+    for (unsigned look = 1; look <= looks && c->suspicion_count > 0; look++) {
         unsigned kept = 0;
+        int before = c->violations;
         c->options->pause(c->options->context);
         for (unsigned i = 0; i < c->suspicion_count; i++) {
             const struct suspicion *s = &c->suspicion[i];
@@ -120,7 +127,9 @@ static void settle(struct checker *c)
                 c->suspicion[kept++] = *s;
         }
         c->suspicion_count = kept;
+        c->patient_rounds += look == LOOKS_PATIENT && c->violations > before;
     }
+    c->suspicion_count = 0;
 }
 
 static void suspect(struct checker *c, struct tarn_violation violation)
