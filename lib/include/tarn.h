@@ -439,7 +439,8 @@ TARN_API int tarn_mtr_abort(struct tarn_session *session);
 /* When one of these returns 0, every change of the page, of the file, of all files whose commit had
  * returned before the call is on the device; temporary files are only written. Block. Errors:
  * -ENOTCONN, -ENOTRECOVERABLE, -EIO and what else the device says (healthy pages are durable all
- * the same, failed ones stay dirty), -ENXIO, -ETIMEDOUT. */
+ * the same, failed ones stay dirty), -ENXIO, -ETIMEDOUT; -EBUSY: a stray store has left a page
+ * latched by nobody. */
 TARN_API int tarn_flush_page(struct tarn_session *session, struct tarn_page_id id);
 TARN_API int tarn_flush_file(struct tarn_session *session, uint32_t file);
 TARN_API int tarn_flush_all(struct tarn_session *session);

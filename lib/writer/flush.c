@@ -230,6 +230,10 @@ static bool stage_entry(struct tarn_writer *writer, struct flush_entry *entry, s
         requeue(writer, entry);
         writer->busy_pages |= entry->queued;
         return false;
+    case STAGE_DAMAGED:
+        if (entry->batch->error == 0)
+            entry->batch->error = -EBUSY;
+        break;
     case STAGE_CLEAN:
     case STAGE_GONE:
         break;

@@ -32,23 +32,29 @@ static bool same_mtr(uint64_t seen, uint64_t now)
            mtr_word_serial(now) == mtr_word_serial(seen);
 }
 
+static bool same_latch(const struct tarn_descriptor *descriptor, uint64_t latch)
+{
+    return ((tarn_load_acquire(&descriptor->latch_word) ^ latch) & ~LATCH_WAITERS) == 0;
+}
+
 /* A page that a session has exclusively, in its newest committed state: before the commit point
  * that is the page with the old bytes, after it the page as it stands, whose mark may still be the
  * old one. Neither proves that the page is clean. */
-static bool copy_committed(struct tarn_writer *writer, uint32_t frame, uint64_t latch,
-                           uint8_t *ret_image)
+static enum stage copy_committed(struct tarn_writer *writer, uint32_t frame, uint64_t latch,
+                                 uint8_t *ret_image)
 {
     const struct tarn_view *view = writer->view;
     const struct tarn_descriptor *descriptor = &view->descriptors[frame];
     unsigned owner = latch_word_owner(latch);
     if (owner > view->slot_max)
-        return false;
+        return STAGE_DAMAGED;
     const struct tarn_slot *slot = tarn_view_slot(view, owner);
     uint64_t mtr = tarn_load_acquire(&slot->mtr); /* pairs: "mtr" */
     const tarn_word *place;
     uint64_t entry;
+    /* The entry comes before the latch and goes after it. */
     if (mtr_word_state(mtr) == MTR_NONE || !find_mtr_entry(slot, mtr, frame, &place, &entry))
-        return false;
+        return same_latch(descriptor, latch) ? STAGE_DAMAGED : STAGE_BUSY;
     if (mtr_word_state(mtr) == MTR_ACTIVE && !PLANTED(UNCOMMITTED_BYTES_WRITTEN))
         tarn_shadow_image(view, entry, ret_image);
     else
@@ -56,7 +62,9 @@ static bool copy_committed(struct tarn_writer *writer, uint32_t frame, uint64_t 
     tarn_fence_load_load(); /* pairs: "shadow" */
     /* An entry that has got a shadow meanwhile is another word, and came before the first store. */
     return tarn_load_acquire(place) == entry && same_mtr(mtr, tarn_load_acquire(&slot->mtr)) &&
-           ((tarn_load_acquire(&descriptor->latch_word) ^ latch) & ~LATCH_WAITERS) == 0;
+                   same_latch(descriptor, latch)
+               ? STAGE_DONE
+               : STAGE_BUSY;
 }
 
 static enum stage try_copy(struct tarn_writer *writer, uint32_t frame, uint64_t generation,
@@ -67,8 +75,9 @@ static enum stage try_copy(struct tarn_writer *writer, uint32_t frame, uint64_t 
     uint64_t word = tarn_load_acquire(&descriptor->frame_word);
     if (frame_word_generation(word) != generation || frame_word_state(word) == FRAME_FREE)
         return STAGE_GONE;
+    /* It was VALID when its batch was made, and becomes CLAIMED through FREE alone. */
     if (frame_word_state(word) == FRAME_CLAIMED)
-        return STAGE_BUSY;
+        return STAGE_DAMAGED;
     uint64_t latch = tarn_load_acquire(&descriptor->latch_word);
     /* Before the copy: the image is at least as new as this mark. */
     uint64_t dirty = tarn_load_acquire(&descriptor->dirty_word); /* pairs: "dirty" */
@@ -76,19 +85,20 @@ static enum stage try_copy(struct tarn_writer *writer, uint32_t frame, uint64_t 
         return STAGE_CLEAN;
 
     bool free = latch_word_owner(latch) == 0;
-    bool kept;
+    enum stage copied;
     if (free) {
         tarn_racy_copy(ret_image, tarn_view_frame(view, frame), view->geometry.page_bytes);
         tarn_fence_load_load();
-        kept = tarn_load_acquire(&descriptor->latch_word) == latch;
+        copied = tarn_load_acquire(&descriptor->latch_word) == latch ? STAGE_DONE : STAGE_BUSY;
     } else {
-        kept = copy_committed(writer, frame, latch, ret_image);
+        copied = copy_committed(writer, frame, latch, ret_image);
     }
     word = tarn_load_acquire(&descriptor->frame_word);
     if (frame_word_generation(word) != generation)
         return STAGE_GONE;
-    if ((!kept && !PLANTED(TORN_COPY_WRITTEN)) ||
-        tarn_load_acquire(&descriptor->dirty_word) != dirty)
+    if (copied != STAGE_DONE && !PLANTED(TORN_COPY_WRITTEN))
+        return copied;
+    if (tarn_load_acquire(&descriptor->dirty_word) != dirty)
         return STAGE_BUSY;
     *ret_page = (struct staged_page){
         .generation = generation, .dirty_word = dirty, .frame = frame, .clears = free};

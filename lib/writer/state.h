@@ -205,9 +205,10 @@ struct tarn_writer {
 
 enum stage {
     STAGE_DONE,
-    STAGE_BUSY,  /* changing; later */
-    STAGE_CLEAN, /* no image is needed any more */
-    STAGE_GONE,  /* another page, or none, is in the frame */
+    STAGE_BUSY,    /* changing; later */
+    STAGE_CLEAN,   /* no image is needed any more */
+    STAGE_GONE,    /* another page, or none, is in the frame */
+    STAGE_DAMAGED, /* latched by nobody, as after a stray store: it would never be copied */
 };
 enum stage tarn_writer_stage(struct tarn_writer *writer, uint32_t frame, uint64_t generation,
                              uint8_t *ret_image, struct staged_page *ret_page);
