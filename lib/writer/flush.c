@@ -442,17 +442,20 @@ static void ask_for_syncs(struct tarn_writer *writer, struct flush_batch *batch)
 void tarn_writer_flush(struct tarn_writer *writer)
 {
     bool was_busy = writer->busy_pages;
+    bool failed = tarn_writer_failed(writer);
     writer->busy_pages = false;
+    /* Said by this writer, which knows, or by a stray store: nothing goes on either way. */
+    if (failed)
+        tarn_writer_batches_fail(writer, -ENOTRECOVERABLE);
     for (int background = 0; background <= 1; background++)
         for (struct flush_batch *batch = writer->batches; batch != NULL; batch = batch->next)
-            if (batch->background == (background == 1) && !tarn_writer_failed(writer))
+            if (batch->background == (background == 1) && !failed)
                 write_batch(writer, batch);
     for (struct flush_batch *batch = writer->batches; batch != NULL; batch = batch->next)
         if (batch->needed == 0 && batch->left > 0 && !batch->sync_asked)
             ask_for_syncs(writer, batch);
     for (uint32_t id = 1; id <= writer->file_last; id++)
-        if (writer->files[id].sync_wanted && !writer->files[id].sync_in_flight &&
-            !tarn_writer_failed(writer))
+        if (writer->files[id].sync_wanted && !writer->files[id].sync_in_flight && !failed)
             start_sync(writer, id);
     for (struct flush_batch *batch = writer->batches, *next; batch != NULL; batch = next) {
         next = batch->next;
