@@ -11,7 +11,7 @@ sources() { # DIRECTORY...
 
 texts() {
     find .ci docs examples lib shm tests tools ./*.md ./meson* .clang-format .gitignore -type f \
-        ! -name '*.csv' ! -name '*.json' ! -path '*/__pycache__/*'
+        ! -name '*.csv' ! -name '*.json' ! -path '*/__pycache__/*' ! -path '*/fuzz/seeds/*'
 }
 
 # Fails, showing the places, if grep finds the pattern in the files on standard input.

@@ -27,8 +27,9 @@ static inline uint64_t take(struct input *input, unsigned bytes)
 /* Says what broke, and aborts: libFuzzer keeps the input. */
 _Noreturn void broken(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* hooks.c. From hooks_start() on segments are mapped with nothing around them, and time is virtual: a sleep or a futex wait ends at once, and the clock has moved. Whoever
- * spends more of it than this in one call waits without an end. */
+/* hooks.c. From hooks_start() on segments are mapped with nothing around them, and time is virtual:
+ * a sleep or a futex wait ends at once, and the clock has moved. Whoever spends more of it than
+ * this in one call waits without an end. */
 #define CALL_NS_MAX (INT64_C(60) * 1000000000)
 void hooks_start(void);
 void hooks_begin_call(void);

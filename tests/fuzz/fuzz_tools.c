@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* dump, stat and check look at a segment that is noise, or becomes noise while they look, and at
- * files that are no whole segments. What they print is JSON, or lines without control characters. */
+ * files that are no whole segments. What they print is JSON, or lines without control characters.
+ */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
