@@ -2,6 +2,10 @@
 /* What the players do; script.h says what the letters mean. Pages 0 to 7 and 64 to 71 have the same
  * home in the table. Page 0 is loaded first, so it is in the first frame, and the next page that is
  * loaded after it has been evicted is in that frame too. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
 #include "tests/kill/schedule.h"
 
 #define KILLS  SCENARIO_KILLS
@@ -54,3 +58,50 @@ const struct scenario scenarios[] = {
     {"extend", 1, WRITER, {"y32"}, {"q35 q33", "x40"}},
 };
 const unsigned scenario_count = sizeof scenarios / sizeof scenarios[0];
+
+/* Steps that can follow each other in any order, the last one only with a writer. */
+static const char steps[] = "pppsssoocwwwWgabnmlteeeTrff";
+
+static void draw_script(uint64_t *state, unsigned count, bool writer, char *ret_script)
+{
+    static const unsigned pages[] = {0, 0, 0, 1, 1, 64};
+    enum { STEPS = sizeof steps - 1, PAGES = sizeof pages / sizeof pages[0] };
+
+    *ret_script = 0;
+    for (unsigned i = 0; i < count; i++) {
+        char step = steps[world_draw(state, writer ? STEPS : STEPS - 2)];
+
+        ret_script += sprintf(ret_script, "%c%u ", step, pages[world_draw(state, PAGES)]);
+    }
+}
+
+static const struct scenario *draw_scenario(uint64_t seed)
+{
+    static char name[32], set_up[SCENARIO_PLAYERS][64], run[SCENARIO_PLAYERS][64];
+    static struct scenario scenario;
+    uint64_t state = seed;
+    unsigned writers = (unsigned)world_draw(&state, 3);
+    bool writer = writers == 2;
+
+    snprintf(name, sizeof name, "drawn-%" PRIu64, seed);
+    scenario = (struct scenario){.name = name, .writers = writers};
+    scenario.flags = (world_draw(&state, 2) == 0 ? KILLS : 0) | (writer ? WRITER : 0) |
+                     (world_draw(&state, 4) == 0 ? SLOW : 0);
+    for (unsigned i = 0; i < 2 + world_draw(&state, 2); i++) {
+        draw_script(&state, (unsigned)world_draw(&state, 3), writers > 0, set_up[i]);
+        draw_script(&state, 1 + (unsigned)world_draw(&state, 3), writers > 0, run[i]);
+        scenario.set_up[i] = set_up[i];
+        scenario.run[i] = run[i];
+    }
+    return &scenario;
+}
+
+const struct scenario *scenario_of(const char *name)
+{
+    uint64_t seed;
+
+    for (unsigned i = 0; i < scenario_count; i++)
+        if (strcmp(scenarios[i].name, name) == 0)
+            return &scenarios[i];
+    return sscanf(name, "drawn-%" SCNu64, &seed) == 1 ? draw_scenario(seed) : NULL;
+}

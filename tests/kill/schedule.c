@@ -40,14 +40,6 @@ static struct {
     uint64_t steps, kills;
 } turns;
 
-const struct scenario *scenario_of(const char *name)
-{
-    for (unsigned i = 0; i < scenario_count; i++)
-        if (strcmp(scenarios[i].name, name) == 0)
-            return &scenarios[i];
-    return NULL;
-}
-
 void schedule_prepare(const struct scenario *which)
 {
     scenario = which;
@@ -207,7 +199,6 @@ static void pass_time(void)
             continue;
         uint64_t passed_ns = world.now_ns - before_ns;
         *patience_ns -= passed_ns < *patience_ns ? passed_ns : *patience_ns;
-        return;
     }
 }
 

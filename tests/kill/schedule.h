@@ -34,6 +34,7 @@ struct scenario {
 extern const struct scenario scenarios[];
 extern const unsigned scenario_count;
 
+/* One of them; or drawn from a seed, "drawn-SEED": there is one of these at a time. */
 const struct scenario *scenario_of(const char *name);
 
 enum turn { TURN_LAST, TURN_KILL, TURN_KILL_EARLY };
@@ -63,8 +64,8 @@ bool schedule_run(const struct schedule *schedule);
  */
 bool schedule_draw(uint64_t seed, unsigned count, struct exploration *exploration);
 
-/* Two turns near each other, the first at every tenth step (of two players; of more less often) from
- * one on that the seed says. */
+/* Two turns near each other, the first at every tenth step (of two players; of more less often)
+ * from one on that the seed says. */
 bool schedule_sweep(uint64_t seed, struct exploration *exploration);
 
 /* All with up to `preemptions` (2) turns, and one kill; every `stride`th step of each. */

@@ -23,6 +23,7 @@
 enum {
     SEEDS = 10,
     DRAWS = 1000,        /* schedules of one scenario and one seed */
+    DRAWN = 20,          /* scenarios */
     CHILD_SECONDS = 120, /* of a processor: more is a loop without an end */
     TEXT_BYTES = 1024,
 };
@@ -107,18 +108,21 @@ struct outcome {
 
 static struct outcome *outcome;
 static unsigned tests, failures;
-static unsigned draws = DRAWS, stride;
+static unsigned draws = DRAWS, drawn = DRAWN, stride;
 
 static void explore(const struct scenario *scenario, unsigned bug, uint64_t seed)
 {
     struct exploration *exploration = &outcome->exploration;
+    bool drawn_scenario = strncmp(scenario->name, "drawn", 5) == 0;
     char schedule[256];
 
     schedule_prepare(scenario);
     tarn_planted = bug;
-    outcome->fine =
-        stride != 0 ? schedule_exhaust(2, stride, exploration)
-                    : schedule_draw(seed, draws, exploration) && schedule_sweep(seed, exploration);
+    if (stride != 0)
+        outcome->fine = schedule_exhaust(2, stride, exploration);
+    else
+        outcome->fine = schedule_draw(seed, draws, exploration) &&
+                        (drawn_scenario || schedule_sweep(seed, exploration));
     schedule_print(&exploration->found, schedule, sizeof schedule);
     if (!outcome->fine)
         snprintf(outcome->text, sizeof outcome->text, "%s: %s", schedule, script.wrong);
@@ -156,24 +160,39 @@ static void tell(bool fine, const char *name, const char *words)
     fflush(stdout);
 }
 
-static void explore_all(const char *name, uint64_t seed)
+static uint64_t schedules, kills;
+
+static void explore_one(const struct scenario *scenario, unsigned bug, uint64_t seed)
 {
-    uint64_t schedules = 0, kills = 0;
+    const struct exploration *exploration = &outcome->exploration;
 
-    for (unsigned i = 0; i < scenario_count; i++) {
-        const struct scenario *scenario = &scenarios[i];
-        const struct exploration *exploration = &outcome->exploration;
+    if (explore_in_child(scenario, bug, seed))
+        snprintf(outcome->text, sizeof outcome->text, "%" PRIu64 " schedules, %" PRIu64 " kills",
+                 exploration->schedules, exploration->kills);
+    tell(outcome->fine, scenario->name, outcome->text);
+    schedules += exploration->schedules;
+    kills += exploration->kills;
+}
 
-        if (name != NULL && strcmp(name, scenario->name) != 0)
-            continue;
-        bool fine = explore_in_child(scenario, PLANTED_NOTHING, seed);
-        if (fine)
-            snprintf(outcome->text, sizeof outcome->text,
-                     "%" PRIu64 " schedules, %" PRIu64 " kills", exploration->schedules,
-                     exploration->kills);
-        tell(fine, scenario->name, outcome->text);
-        schedules += exploration->schedules;
-        kills += exploration->kills;
+/* Those of the table, or the one that is named; then drawn ones. */
+static void explore_all(const char *name, unsigned bug, uint64_t seed)
+{
+    bool all = name == NULL;
+
+    if (!all && strcmp(name, "drawn") != 0) {
+        const struct scenario *scenario = scenario_of(name);
+
+        if (scenario == NULL)
+            exit(2);
+        explore_one(scenario, bug, seed);
+    }
+    for (unsigned i = 0; all && i < scenario_count; i++)
+        explore_one(&scenarios[i], bug, seed);
+    for (unsigned i = 0; (all || strcmp(name, "drawn") == 0) && i < drawn; i++) {
+        char text[32];
+
+        snprintf(text, sizeof text, "drawn-%" PRIu64, seed % 1000000 * 1000 + i);
+        explore_one(scenario_of(text), bug, seed);
     }
     printf("# %" PRIu64 " schedules, %" PRIu64 " kills\n", schedules, kills);
 }
@@ -242,13 +261,11 @@ static uint64_t choose_seed(void)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"planted", no_argument, NULL, 'p'},
-                                            {"replay", required_argument, NULL, 'r'},
-                                            {"bug", required_argument, NULL, 'b'},
-                                            {"scenario", required_argument, NULL, 's'},
-                                            {"exhaust", required_argument, NULL, 'e'},
-                                            {"draws", required_argument, NULL, 'd'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"planted", no_argument, NULL, 'p'},       {"replay", required_argument, NULL, 'r'},
+        {"bug", required_argument, NULL, 'b'},     {"scenario", required_argument, NULL, 's'},
+        {"exhaust", required_argument, NULL, 'e'}, {"draws", required_argument, NULL, 'd'},
+        {"drawn", required_argument, NULL, 'n'},   {NULL, 0, NULL, 0}};
     const char *schedule = NULL, *scenario = NULL;
     unsigned bug = PLANTED_NOTHING;
     bool planted = false;
@@ -261,8 +278,10 @@ int main(int argc, char **argv)
             bug = bug_of(optarg);
         else if (option == 's')
             scenario = optarg;
-        else if (option == 'e' || option == 'd')
-            *(option == 'e' ? &stride : &draws) = (unsigned)strtoul(optarg, NULL, 0);
+        else if (option == 'e' || option == 'd' || option == 'n')
+            *(option == 'e'   ? &stride
+              : option == 'd' ? &draws
+                              : &drawn) = (unsigned)strtoul(optarg, NULL, 0);
         else if (option != 'p')
             return 2;
     }
@@ -279,7 +298,7 @@ int main(int argc, char **argv)
         uint64_t seed = choose_seed();
 
         printf("# TARN_TEST_SEED=%" PRIu64 "\n", seed);
-        explore_all(scenario, seed);
+        explore_all(scenario, bug, seed);
     }
     printf("1..%u\n", tests);
     return failures != 0;

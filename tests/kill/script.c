@@ -75,13 +75,33 @@ static bool same(struct page_truth a, struct page_truth b)
     return a.whole == b.whole && a.ranges == b.ranges;
 }
 
+static bool is_dead(const struct player *player)
+{
+    return player->process->state == PROCESS_DYING || player->process->state == PROCESS_DEAD;
+}
+
+/* Whoever is dead and had changed the page: what became of that nobody will see there. */
+static void forget(uint64_t page)
+{
+    for (unsigned i = 0; i < script.player_count; i++) {
+        struct player *player = &script.players[i];
+
+        for (unsigned j = 0; is_dead(player) && j < player->page_count; j++)
+            if (player->page[j] == page)
+                player->page[j--] = player->page[--player->page_count];
+    }
+}
+
 /* A change that has been seen, or has returned, is what all pages of it have from now on. */
 static void decide(struct player *player)
 {
+    player->changing = CHANGING_NOTHING;
     for (unsigned i = 0; i < player->page_count; i++)
         script.truth[player->page[i]] = player->becomes;
     script.committed |= UINT64_C(1) << player->becomes.ranges % 64;
-    player->changing = CHANGING_NOTHING;
+    if (!is_dead(player))
+        for (unsigned i = 0; i < player->page_count; i++)
+            forget(player->page[i]);
 }
 
 /* Somebody has it under way, and may have committed it. */
@@ -102,11 +122,9 @@ static void undo(uint64_t page)
 {
     for (unsigned i = 0; i < script.player_count; i++) {
         struct player *player = &script.players[i];
-        bool dead =
-            player->process->state == PROCESS_DYING || player->process->state == PROCESS_DEAD;
 
-        for (unsigned j = 0; dead && player->changing == COMMITTING && j < player->page_count; j++)
-            if (player->page[j] == page)
+        for (unsigned j = 0; is_dead(player) && j < player->page_count; j++)
+            if (player->page[j] == page && player->changing == COMMITTING)
                 player->changing = CHANGING_NOTHING;
     }
 }
@@ -142,13 +160,23 @@ static int step_pin(struct player *player, struct tarn_session *session, uint64_
     return tarn_pin(session, id_of(page), TARN_HINT_NONE, &player->pin);
 }
 
+/* Somebody has begun to write it anew. */
+static bool may_be_zeros(uint64_t page)
+{
+    for (unsigned i = 0; i < script.player_count; i++)
+        if (script.players[i].fresh && script.players[i].changing != CHANGING_NOTHING &&
+            script.players[i].page[0] == page)
+            return true;
+    return false;
+}
+
 /* Without a latch the bytes may be changing; but they are this page's. */
 static int step_unpin(struct player *player, struct tarn_session *session, uint64_t page)
 {
     const uint64_t *words = player->pin.data;
 
     for (unsigned i = 0; i < WORDS; i += 64)
-        if (words[i] >> 40 != page + 1)
+        if (words[i] >> 40 != page + 1 && !(words[i] == 0 && may_be_zeros(page)))
             script_wrong("page %u pinned: word %u is %#llx", (unsigned)page, i,
                          (unsigned long long)words[i]);
     return tarn_unpin(session, player->pin);
@@ -220,6 +248,7 @@ static int step_copy(struct tarn_session *session, uint64_t page)
 static void begin_change(struct player *player, uint64_t page, unsigned page_count)
 {
     player->changing = CHANGING;
+    player->fresh = false;
     player->page_count = page_count;
     for (unsigned i = 0; i < page_count; i++) {
         player->page[i] = page + i;
@@ -301,16 +330,30 @@ static int step_ranges(struct player *player, struct tarn_session *session, uint
     return result < 0 ? result : end_change(player, session, commit);
 }
 
+/* The page is about to be written over, unread: who had it before and lives has committed. */
+static void decide_those_before(const struct player *own, uint64_t page)
+{
+    for (unsigned i = 0; i < script.player_count; i++) {
+        struct player *player = &script.players[i];
+
+        for (unsigned j = 0; player->changing == COMMITTING && j < player->page_count; j++)
+            if (player != own && !is_dead(player) && player->page[j] == page)
+                decide(player);
+    }
+}
+
 static int step_new(struct player *player, struct tarn_session *session, uint64_t page, bool commit)
 {
     struct tarn_writable_page writable;
     int result = tarn_mtr_begin(session, 1);
 
     begin_change(player, page, 1);
+    player->fresh = true;
     if (result == 0)
         result = tarn_mtr_new(session, id_of(page), -1, &writable);
     if (result < 0)
         return result;
+    decide_those_before(player, page);
     number_change(player);
     fill_words(writable.data, page, player->becomes.whole, 0, WORDS);
     world_point();
@@ -680,7 +723,7 @@ static void report(void *context, const struct tarn_violation *violation)
     script_wrong("%s", text);
 }
 
-static bool is_dead(void *context, unsigned slot)
+static bool is_slot_dead(void *context, unsigned slot)
 {
     (void)context;
     return world_dead(slot);
@@ -688,7 +731,7 @@ static bool is_dead(void *context, unsigned slot)
 
 static void check_rules(bool always)
 {
-    struct tarn_check_options options = {.dead = is_dead, .context = &always};
+    struct tarn_check_options options = {.dead = is_slot_dead, .context = &always};
 
     tarn_check_view(&world.view, &options, report, NULL);
 }

@@ -50,6 +50,7 @@ struct player {
     enum change_state changing;
     uint64_t page[2]; /* of the change */
     unsigned page_count;
+    bool fresh; /* its page may be zeros meanwhile */
     struct page_truth becomes;
     struct tarn_pin pin;
     struct tarn_optimistic optimistic;
