@@ -457,14 +457,20 @@ static void ask_for_death(unsigned i, unsigned wish, unsigned death)
     life->victims[i].wish = wish;
 }
 
+static bool is_stopped(pid_t pid)
+{
+    for (unsigned i = 0; i < STOPS_MAX; i++)
+        if (stops[i].pid == pid)
+            return true;
+    return false;
+}
+
 static void stop_somebody(pid_t pid, unsigned victim)
 {
     unsigned ms = kills_wanted > KILLS_LONG ? 1000 + roll(4000) : 30 + roll(300);
 
     for (unsigned i = 0; i < STOPS_MAX; i++) {
-        if (stops[i].pid == pid)
-            return;
-        if (stops[i].pid != 0)
+        if (stops[i].pid != 0 || is_stopped(pid))
             continue;
         life->stopped++;
         life->stops++;
@@ -476,14 +482,6 @@ static void stop_somebody(pid_t pid, unsigned victim)
             frozen[victim] = true;
         return;
     }
-}
-
-static bool is_stopped(pid_t pid)
-{
-    for (unsigned i = 0; i < STOPS_MAX; i++)
-        if (stops[i].pid == pid)
-            return true;
-    return false;
 }
 
 static void kill_writer(unsigned i)
