@@ -92,13 +92,17 @@ static void read_options(const uint8_t *data, size_t bytes)
         broken("options of a pool that cannot be");
 }
 
+/* A size has digits and perhaps one unit, a number digits alone. */
 static int parse_size(void *argument)
 {
-    uint64_t size = tool_size("size", argument, 4096, UINT64_C(1) << 50);
-    uint64_t number = tool_number("number", argument, 4096, UINT64_C(1) << 50);
-    if (number != size)
-        broken("'%s' is %llu and %llu", (const char *)argument, (unsigned long long)size,
-               (unsigned long long)number);
+    const char *text = argument;
+    size_t digits = strspn(text, "0123456789"), bytes = strlen(text);
+    tool_size("size", text, 0, UINT64_MAX);
+    if (digits == 0 || digits + strspn(text + digits, "KMGTkmgt") != bytes || bytes > digits + 1)
+        broken("'%s' is a size", text);
+    tool_number("number", text, 0, UINT64_MAX);
+    if (digits != bytes)
+        broken("'%s' is a number", text);
     return 0;
 }
 
