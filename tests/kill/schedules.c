@@ -22,9 +22,10 @@
 
 enum {
     SEEDS = 10,
-    DRAWS = 1000,        /* schedules of one scenario and one seed */
-    DRAWN = 20,          /* scenarios */
-    CHILD_SECONDS = 120, /* of a processor: more is a loop without an end */
+    DRAWS = 500,          /* schedules of one scenario */
+    DRAWS_OF_SEED = 1000, /* the same with a planted bug */
+    DRAWN = 20,           /* scenarios */
+    CHILD_SECONDS = 120,  /* of a processor: more is a loop without an end */
     TEXT_BYTES = 1024,
 };
 
@@ -293,6 +294,7 @@ int main(int argc, char **argv)
     if (outcome == MAP_FAILED)
         return 1;
     if (planted) {
+        draws = DRAWS_OF_SEED;
         catch_bugs();
     } else {
         uint64_t seed = choose_seed();
