@@ -11,7 +11,6 @@
 #include <tarn.h>
 
 struct tarn_writer;
-struct tarn_io_ops;
 
 enum {
     OPERATION_PAGE_BYTES = 4096,
@@ -39,7 +38,6 @@ struct actor {
     struct tarn_pool *pool;       /* NULL: not attached */
     struct tarn_session *session; /* NULL: none open */
     struct tarn_writer *writer;   /* NULL: is none */
-    const struct tarn_io_ops *io; /* backend of its writer; NULL: the library's own choice */
     struct actor *other;          /* a living neighbour that prepare() may use; NULL: nobody */
     uint32_t file;                /* the data file */
     uint64_t page;                /* first of those that the operation is to work on */
