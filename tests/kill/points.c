@@ -141,6 +141,39 @@ static void mark_seen(void)
     seen[now.sparse][now.victim][k / 8] |= (uint8_t)(1u << k % 8);
 }
 
+/* The claim byte of who it was about to join, or to reap. */
+static bool has_claim(const struct process *process)
+{
+    for (unsigned i = 0; i < WORLD_LOCKS; i++) {
+        const struct file_lock *lock = &world.locks[i];
+
+        if (lock->description != NULL && lock->description->process == process &&
+            lock->first > TARN_LOCK_CLAIM && lock->first < TARN_LOCK_WRITER)
+            return true;
+    }
+    return false;
+}
+
+/* All dead ones are reaped at once, but for those whose claim byte another dead one has until the
+ * kernel takes it apart. */
+static void reap_dead(struct process *reaper)
+{
+    bool again = false;
+
+    stage_must_do(reaper, stage_reap, "reap");
+    for (unsigned i = 0; i < WORLD_PROCESSES; i++) {
+        struct process *process = &world.processes[i];
+
+        if (process->state == PROCESS_DYING && has_claim(process)) {
+            process_take_apart(process);
+            again = true;
+        }
+    }
+    if (again)
+        stage_must_do(reaper, stage_reap, "reap");
+    oracle_segment();
+}
+
 static bool is_writer(void)
 {
     return (operations[now.victim].flags & OPERATION_WRITES) != 0;
@@ -158,8 +191,7 @@ static void kill_victim(struct process *victim)
         meet_dead();
     else if (how == 2)
         stage_must_do(stage_process(), come_and_go, "come");
-    stage_must_do(stage.survivor, stage_reap, "reap");
-    oracle_segment();
+    reap_dead(stage.survivor);
     go_on(victim);
     stage.sequences = sequences;
     mark_seen();
@@ -179,13 +211,9 @@ static void kill_second(struct process *victim, struct process *second)
     at_reaper = world_save(at_reaper);
     seed_point();
     process_kill(second, now.locks_stay);
-    stage_must_do(stage.third, stage_reap, "second reap");
-    if (second->state == PROCESS_DYING) {
-        /* Until now it had the claim byte of who it was about to reap. */
+    reap_dead(stage.third);
+    if (second->state == PROCESS_DYING)
         process_take_apart(second);
-        stage_must_do(stage.third, stage_reap, "third reap");
-    }
-    oracle_segment();
     go_on(victim);
     doubles++;
     world_restore(at_reaper);
