@@ -217,8 +217,13 @@ static enum step next_step(struct tarn_writer *writer, struct flush_entry *entry
 static bool stage_entry(struct tarn_writer *writer, struct flush_entry *entry, struct chunk *chunk)
 {
     uint8_t *image = chunk->data + ((size_t)chunk->page_count << writer->view->page_shift);
-    switch (tarn_writer_stage(writer, entry->frame, entry->generation, image,
-                              &chunk->page[chunk->page_count])) {
+    enum stage stage = tarn_writer_stage(writer, entry->frame, entry->generation, image,
+                                         &chunk->page[chunk->page_count]);
+    /* A mark never goes back: this image would serve nobody who waits. */
+    if (stage == STAGE_DONE &&
+        dirty_word_mark(chunk->page[chunk->page_count].dirty_word) < entry->mark)
+        stage = STAGE_DAMAGED;
+    switch (stage) {
     case STAGE_DONE:
         /* Twice in one chunk would be two in flight. */
         writer->frames[entry->frame].in_flight = true;
