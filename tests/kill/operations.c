@@ -14,7 +14,7 @@
 
 #define WORDS (OPERATION_PAGE_BYTES / 8)
 
-enum { WAIT_MS = 5000, SHORT_WAIT_MS = 3, DEPTH = 4 };
+enum { WAIT_MS = 1000, FRAME_WAIT_MS = 100, SHORT_WAIT_MS = 3, DEPTH = 4 };
 
 /* What an actor has beside pins, for operation_rest(). */
 enum { HAS_LATCH = 1, HAS_CLAIM = 2, HAS_EVICTING = 4 };
@@ -119,7 +119,8 @@ int operation_attach(struct actor *actor)
 
 static int open_session(struct actor *actor)
 {
-    static const struct tarn_session_options options = {.size = sizeof options, .name = "actor"};
+    static const struct tarn_session_options options = {
+        .size = sizeof options, .name = "actor", .frame_wait_ms = FRAME_WAIT_MS};
 
     TRY(tarn_session_open(actor->pool, &options, &actor->session));
     return 0;
@@ -399,13 +400,14 @@ static int begin_mtr(struct actor *actor, unsigned count, int how)
     return 0;
 }
 
+/* 1: it is committed, and asked to be durable, and was not in time. */
 static int commit(struct actor *actor, unsigned flags)
 {
     int result = tarn_mtr_commit(actor->session, flags);
 
     actor->change.state = result < 0 ? CHANGE_ABORTED : CHANGE_COMMITTED;
     TRY(result);
-    return 0;
+    return flags & TARN_COMMIT_FLUSH ? result : 0;
 }
 
 static int change_pages(struct actor *actor, unsigned count, int how)

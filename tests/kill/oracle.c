@@ -151,9 +151,11 @@ void oracle_pages(struct model *of, struct actor **actors, unsigned count)
                 continue;
             known |= change->state != CHANGE_ABORTED && seen == change->sequence;
             /* Drawn before the one acknowledged, and committed after it. */
-            if (disk == change->sequence)
+            if (disk == change->sequence && disk < of->durable[page])
                 of->durable[page] = disk;
         }
+        if (known && seen < of->durable[page])
+            of->durable[page] = seen;
         if (!known || seen == 0)
             oracle_broken("a page is not as the last change left it", page, seen);
         if (is_clean(page) && seen != disk)

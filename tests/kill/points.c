@@ -25,7 +25,8 @@ enum {
     STEPS_OTHER = 40,    /* of it when the victim waits */
     FAILURES_MAX = 5,
     WAITS_MAX = 20000,
-    WORK_SHORT = 2, /* operations after a death, and now and then */
+    WAITS_TAKEN = 30, /* points of one that waits longer are not taken */
+    WORK_SHORT = 2,   /* operations after a death, and now and then */
     WORK_LONG = 1000,
     WORK_LONG_EVERY = 2000,
 };
@@ -378,6 +379,8 @@ static uint64_t sweep(const struct strides *strides, uint64_t *random)
         if (state != PROCESS_READY)
             continue;
         now.k = victim->points;
+        single &= waits < WAITS_TAKEN;
+        two &= waits < WAITS_TAKEN;
         if (replays)
             single = now.k == wanted.k && wanted.j == 0, two = now.k == wanted.k && wanted.j != 0;
         if (single || two)
