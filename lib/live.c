@@ -74,6 +74,16 @@ static bool read_stat(int directory_fd, const char *path, struct task *ret_task)
     return true;
 }
 
+/* Does the task in this directory of /proc have its memory still? Asked before its stat is read:
+ * that takes a reference to the memory, and if the task gives up its own meanwhile, the reader is
+ * the last one, and unmaps it all. A task that may not be asked has none for all that is known. */
+static bool has_memory(int directory_fd, const char *task)
+{
+    char path[300], target[2];
+    snprintf(path, sizeof path, "%s/exe", task);
+    return readlinkat(directory_fd, path, target, sizeof target) >= 0;
+}
+
 /* Sum over the tasks listed, so that two listings can be compared; 0: the listing proves nothing.
  */
 static uint64_t exiting_tasks(int tasks_fd)
@@ -96,7 +106,8 @@ static uint64_t exiting_tasks(int tasks_fd)
         char path[300];
         struct task task;
         snprintf(path, sizeof path, "%s/stat", entry->d_name);
-        all = read_stat(tasks_fd, path, &task) && (task.flags & PF_EXITING) != 0;
+        all = !has_memory(tasks_fd, entry->d_name) && read_stat(tasks_fd, path, &task) &&
+              (task.flags & PF_EXITING) != 0;
         sum = sum * 31 + strtoull(entry->d_name, NULL, 10);
         errno = 0;
     }
@@ -115,6 +126,9 @@ static bool exiting(const struct tarn_pool *pool, const struct tarn_slot *slot)
     uint64_t pid = tarn_load_relaxed(&slot->pid);
     char path[64];
     struct task before, after;
+    snprintf(path, sizeof path, "/proc/%" PRIu64, pid);
+    if (has_memory(AT_FDCWD, path))
+        return false;
     snprintf(path, sizeof path, "/proc/%" PRIu64 "/stat", pid);
     if (!read_stat(AT_FDCWD, path, &before) ||
         before.start_time != tarn_load_relaxed(&slot->start_time))
