@@ -75,7 +75,8 @@ static void replace_writer(void)
 /* The others come to the end of what they were at; then some more work; all is checked. */
 static void go_on(struct process *victim)
 {
-    struct actor *actors[] = {&victim->actor, &stage.other->actor, &stage.survivor->actor};
+    struct actor *actors[] = {&victim->actor, &stage.other->actor, &stage.survivor->actor,
+                              &stage.third->actor};
     const struct operation *other = now.other == NOBODY ? NULL : &operations[now.other];
     struct model after = stage.model;
 
@@ -91,7 +92,7 @@ static void go_on(struct process *victim)
     }
     stage_must_do(stage.other, operation_rest, "rest");
     oracle_segment();
-    oracle_pages(&after, actors, 3);
+    oracle_pages(&after, actors, 4);
     struct process *member = stage.survivor->state == PROCESS_IDLE ? stage.survivor : stage.third;
     unsigned count = stage_draw(WORK_LONG_EVERY) == 0 ? WORK_LONG : WORK_SHORT;
     for (unsigned i = 0; i < count; i++)
@@ -118,16 +119,28 @@ static int come_and_go(struct actor *actor)
     return result == -EUSERS ? 0 : result;
 }
 
-/* The survivor wants the same pages: it finds out by itself that it waits for a dead one. */
-static void meet_dead(void)
+static unsigned operation_named(const char *name)
 {
-    const struct operation *operation = &operations[stage_draw_operation()];
+    for (unsigned i = 0; i < operation_count; i++)
+        if (strcmp(operations[i].name, name) == 0)
+            return i;
+    return NOBODY;
+}
 
-    stage_set_up(stage.survivor, now.page);
-    if (stage_must_do(stage.survivor, operation->prepare, "prepare") == 0)
-        stage_must_do(stage.survivor, operation->run, operation->name);
-    stage_must_do(stage.survivor, operation_rest, "rest");
-    stage_must_do(stage.survivor, operation->finish, "finish");
+/* Somebody wants frames, and the same pages: finds out by itself that it waits for a dead one. */
+static void meet_dead(struct process *member)
+{
+    const unsigned which[] = {operation_named("evict"), stage_draw_operation()};
+
+    for (unsigned i = 0; i < 2; i++) {
+        const struct operation *operation = &operations[which[i]];
+
+        stage_set_up(member, now.page);
+        if (stage_must_do(member, operation->prepare, "prepare") == 0)
+            stage_must_do(member, operation->run, operation->name);
+        stage_must_do(member, operation_rest, "rest");
+        stage_must_do(member, operation->finish, "finish");
+    }
 }
 
 /* Which points there have been of an operation, in whatever pool. */
@@ -189,7 +202,7 @@ static void kill_victim(struct process *victim)
     process_kill(victim, now.locks_stay);
     uint64_t how = stage_draw(8);
     if (how <= 1 && !is_writer())
-        meet_dead();
+        meet_dead(stage.survivor);
     else if (how == 2)
         stage_must_do(stage_process(), come_and_go, "come");
     reap_dead(stage.survivor);
@@ -212,6 +225,8 @@ static void kill_second(struct process *victim, struct process *second)
     at_reaper = world_save(at_reaper);
     seed_point();
     process_kill(second, now.locks_stay);
+    if (stage_draw(2) == 0 && !is_writer())
+        meet_dead(stage.third);
     reap_dead(stage.third);
     if (second->state == PROCESS_DYING)
         process_take_apart(second);
@@ -527,13 +542,8 @@ static void replay(const char *text)
                &wanted.state, victim, other, &wanted.page, &wanted.other_page, &wanted.other_points,
                &locks_stay, &sparse, &wanted.k, &wanted.j) != 10)
         exit(2);
-    wanted.victim = wanted.other = NOBODY;
-    for (unsigned i = 0; i < operation_count; i++) {
-        if (strcmp(operations[i].name, victim) == 0)
-            wanted.victim = i;
-        if (strcmp(operations[i].name, other) == 0)
-            wanted.other = i;
-    }
+    wanted.victim = operation_named(victim);
+    wanted.other = operation_named(other);
     if (wanted.victim == NOBODY)
         exit(2);
     wanted.locks_stay = locks_stay != 0;
