@@ -24,18 +24,24 @@ static bool is_inside(const char *path)
     return path[0] != '/' && strncmp(path, "../", 3) != 0 && strstr(path, "/../") == NULL;
 }
 
-static void remove_data_files(int directory_fd)
+static int remove_data_files(int directory_fd, struct tarn_message *message)
 {
     struct tarn_directory_options options;
-    if (tarn_directory_read_options(directory_fd, &options, NULL) < 0)
-        return;
+    int result = tarn_directory_read_options(directory_fd, &options, message);
+    if (result < 0)
+        return result;
     struct tarn_file_record *records = calloc((size_t)options.file_count + 1, sizeof *records);
-    if (records != NULL &&
-        tarn_directory_read_files(directory_fd, records, options.file_count, NULL) == 0)
-        for (uint32_t id = 1; id <= options.file_count; id++)
-            if (records[id].id != 0 && records[id].kind == FILE_RAW && is_inside(records[id].path))
-                unlinkat(directory_fd, records[id].path, 0);
+    if (records == NULL)
+        return tarn_message_fail(message, -ENOMEM, "no memory for the table of %u files",
+                                 options.file_count);
+    result = tarn_directory_read_files(directory_fd, records, options.file_count, message);
+    for (uint32_t id = 1; result == 0 && id <= options.file_count; id++)
+        if (records[id].id != 0 && records[id].kind == FILE_RAW && is_inside(records[id].path) &&
+            unlinkat(directory_fd, records[id].path, 0) != 0 && errno != ENOENT)
+            result = tarn_message_fail(message, -errno, "removing data file %s: %s",
+                                       records[id].path, strerror(errno));
     free(records);
+    return result;
 }
 
 static int remove_segment(const char *segment_path, struct tarn_message *message)
@@ -52,20 +58,27 @@ int tarn_pool_remove(const char *segment_path, const char *directory, bool data,
                      struct tarn_message *message)
 {
     int result = remove_segment(segment_path, message);
-    int directory_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (directory_fd < 0 || result < 0) {
-        if (directory_fd >= 0)
-            close(directory_fd);
+    if (result < 0)
         return result;
-    }
+    int directory_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (directory_fd < 0)
+        return errno == ENOENT ? 0
+                               : tarn_message_fail(message, -errno,
+                                                   "the segment is gone; directory %s is left: %s",
+                                                   directory, strerror(errno));
     tarn_directory_remove_temporary(directory_fd);
     if (data)
-        remove_data_files(directory_fd);
-    tarn_directory_remove_files(directory_fd);
+        result = remove_data_files(directory_fd, message);
+    if (result == 0) {
+        result = tarn_directory_remove_files(directory_fd);
+        if (result < 0)
+            tarn_message_fail(message, result, "the segment is gone; the pool's files in %s: %s",
+                              directory, strerror(-result));
+    }
     close(directory_fd);
-    if (data)
+    if (result == 0 && data)
         rmdir(directory);
-    return 0;
+    return result;
 }
 
 /* Names the sessions of other processes, the newest last; returns how many there are. */
@@ -171,6 +184,14 @@ static int flush_forced(struct tarn_pool *pool, struct tarn_message *message)
     }
 }
 
+/* With force, changes that the disk refuses go with the pool; those that this process has not the
+ * means to write stay for who destroys it again, as they do if another writer may still write. */
+static bool lacks_means(int result)
+{
+    return result == -ENOMEM || result == -EMFILE || result == -ENFILE || result == -EAGAIN ||
+           result == -EUSERS || result == -ENOLCK || result == -ETIMEDOUT;
+}
+
 /* Takes: the byte TARN_LOCK_DESTROY. */
 static int destroy_pool(struct tarn_pool *pool, unsigned flags, struct tarn_message *message)
 {
@@ -187,8 +208,7 @@ static int destroy_pool(struct tarn_pool *pool, unsigned flags, struct tarn_mess
             return result;
         tarn_cas_full(&control->life, LIFE_OPEN, LIFE_DESTROYED);
     }
-    /* With force a time that is over leaves the pool: its writer may still be writing. */
-    if (result == -ETIMEDOUT)
+    if (lacks_means(result))
         return result;
     int removed = tarn_pool_remove(pool->segment_path, pool->directory,
                                    (flags & TARN_DESTROY_DATA) != 0, message);

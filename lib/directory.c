@@ -17,6 +17,13 @@
 /* A table of 65,535 files with long paths stays far below this. */
 #define TEXT_BYTES_MAX ((off_t)1 << 30)
 
+int tarn_directory_errno(int error)
+{
+    if (error == ENOENT || error == ENOTDIR || error == ELOOP)
+        return -ENOTDIR;
+    return error == EACCES ? -EPERM : -error;
+}
+
 /* The whole of a file as a string, to be freed. */
 static int read_text(int directory_fd, const char *name, char **ret_text,
                      struct tarn_message *message)
@@ -24,12 +31,15 @@ static int read_text(int directory_fd, const char *name, char **ret_text,
     struct stat status;
     int fd = openat(directory_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
-        return tarn_message_fail(message, errno == EACCES ? -EPERM : -ENOTDIR,
+        return tarn_message_fail(message, tarn_directory_errno(errno),
                                  "the pool's directory has no readable file '%s': %s", name,
                                  strerror(errno));
     int result = 0;
     char *text = NULL;
-    if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size > TEXT_BYTES_MAX)
+    if (fstat(fd, &status) != 0)
+        result = tarn_message_fail(message, -errno, "'%s' in the pool's directory: %s", name,
+                                   strerror(errno));
+    else if (!S_ISREG(status.st_mode) || status.st_size > TEXT_BYTES_MAX)
         result = tarn_message_fail(message, -ENOTDIR,
                                    "'%s' in the pool's directory is not a file"
                                    " of tarn's",
@@ -369,8 +379,9 @@ int tarn_directory_write_files(int directory_fd, const struct tarn_file_record *
     char *text = NULL;
     size_t bytes = 0;
     if (fstatat(directory_fd, TARN_DIRECTORY_LOCK, &status, AT_SYMLINK_NOFOLLOW) != 0)
-        return tarn_message_fail(message, -ENOTDIR, "the pool's directory has no '%s'",
-                                 TARN_DIRECTORY_LOCK);
+        return tarn_message_fail(message, tarn_directory_errno(errno),
+                                 "'%s' in the pool's directory: %s", TARN_DIRECTORY_LOCK,
+                                 strerror(errno));
     FILE *stream = open_memstream(&text, &bytes);
     if (stream == NULL)
         return tarn_message_fail(message, -ENOMEM, "no memory to write the file table");
@@ -513,12 +524,14 @@ void tarn_directory_remove_temporary(int directory_fd)
         close(fd);
 }
 
-void tarn_directory_remove_files(int directory_fd)
+int tarn_directory_remove_files(int directory_fd)
 {
-    /* The options first: without them the rest is nothing. */
-    unlinkat(directory_fd, TARN_DIRECTORY_OPTIONS, 0);
+    /* The options first: without them the rest is nothing, with them it is all needed. */
+    if (unlinkat(directory_fd, TARN_DIRECTORY_OPTIONS, 0) != 0 && errno != ENOENT)
+        return -errno;
     unlinkat(directory_fd, TARN_DIRECTORY_FILES, 0);
     unlinkat(directory_fd, TARN_DIRECTORY_LOCK, 0);
+    return 0;
 }
 
 /* Who has a file open, as far as /proc may be read. */

@@ -78,7 +78,11 @@ void tarn_file_users(int fd, char *ret_text, size_t bytes);
 
 /* Files of temporary files that nobody knows any more, and what tarn itself has made. */
 void tarn_directory_remove_temporary(int directory_fd);
-void tarn_directory_remove_files(int directory_fd);
+int tarn_directory_remove_files(int directory_fd);
+
+/* What an open of the directory, or of a file in it, answers for an errno: -ENOTDIR only if it is
+ * not there, since who destroys a pool then takes it for gone. */
+int tarn_directory_errno(int error);
 
 /* Takes DIR/lock exclusively. A descriptor that holds it; -EBUSY: "still attached by PIDs". */
 int tarn_directory_lock(int directory_fd, const char *directory, unsigned mode,

@@ -206,15 +206,14 @@ static int join_directory(struct tarn_pool *pool, const struct tarn_superblock *
     const char *directory = superblock->directory;
     pool->directory_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (pool->directory_fd < 0)
-        return tarn_message_fail(message, errno == EACCES ? -EPERM : -ENOTDIR,
+        return tarn_message_fail(message, tarn_directory_errno(errno),
                                  "directory %s of pool %s: %s", directory, superblock->name,
                                  strerror(errno));
     if (pool->lock_fd < 0)
         pool->lock_fd = openat(pool->directory_fd, TARN_DIRECTORY_LOCK, O_RDWR | O_CLOEXEC);
     if (pool->lock_fd < 0)
-        return tarn_message_fail(message, errno == EACCES ? -EPERM : -ENOTDIR,
-                                 "lock file %s/%s: %s", directory, TARN_DIRECTORY_LOCK,
-                                 strerror(errno));
+        return tarn_message_fail(message, tarn_directory_errno(errno), "lock file %s/%s: %s",
+                                 directory, TARN_DIRECTORY_LOCK, strerror(errno));
     int result = tarn_lock_byte(pool->lock_fd, 0, F_RDLCK);
     if (result < 0)
         return tarn_message_fail(message, result == -EAGAIN ? -EBUSY : result,
@@ -232,6 +231,24 @@ static int join_directory(struct tarn_pool *pool, const struct tarn_superblock *
                                  " %" PRIu64 "; start 'tarn writer %s --dir %s' to build it again",
                                  pool->segment_path, superblock->recovery_number, directory,
                                  options.recovery_number, superblock->name, directory);
+    return 0;
+}
+
+/* A description of its own, of the same inode, for asking: a lock never conflicts with the
+ * description that holds it. */
+static int open_to_ask(struct tarn_pool *pool, struct tarn_message *message)
+{
+    struct stat mine, other;
+    const char *path = pool->segment_path;
+    pool->ask_fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    bool gone = pool->ask_fd < 0 && errno == ENOENT;
+    if (!gone &&
+        (pool->ask_fd < 0 || fstat(pool->map_fd, &mine) != 0 || fstat(pool->ask_fd, &other) != 0))
+        return tarn_message_fail(message, -errno, "segment %s: %s", path, strerror(errno));
+    /* No error that would let one who destroys it take it for a left-over. */
+    if (gone || mine.st_ino != other.st_ino || mine.st_dev != other.st_dev)
+        return tarn_message_fail(message, -EBUSY,
+                                 "segment %s was replaced while being attached; try again", path);
     return 0;
 }
 
@@ -332,17 +349,8 @@ static int open_pool(const char *segment_path, const char *name, int lock_fd,
     if (result == 0)
         result = join_directory(pool, &superblock, message);
 
-    /* A description of its own, of the same inode, for asking: a lock never conflicts with the
-     * description that holds it. */
-    struct stat mine, other;
-    if (result == 0) {
-        pool->ask_fd = open(segment_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-        if (pool->ask_fd < 0 || fstat(map_fd, &mine) != 0 || fstat(pool->ask_fd, &other) != 0 ||
-            mine.st_ino != other.st_ino || mine.st_dev != other.st_dev)
-            result = tarn_message_fail(message, -EREMCHG,
-                                       "segment %s was replaced while being attached; try again",
-                                       segment_path);
-    }
+    if (result == 0)
+        result = open_to_ask(pool, message);
     if (result == 0)
         result = map_segment(pool, &superblock, message);
     if (result < 0) {

@@ -214,7 +214,8 @@ enum tarn_destroy_flags {
  * stay unless TARN_DESTROY_DATA is given, and files outside the directory always stay. Blocks for
  * the disk. Errors: those of tarn_attach() that leave doubt what it is; -EBUSY: attached, by the
  * processes in the message; -ENOTRECOVERABLE, -EIO: changes could not be written, the pool is still
- * there (with FORCE it goes all the same). shm_directory: NULL: "/dev/shm". */
+ * there (with FORCE it goes all the same); -ENOMEM, -EMFILE: this process could not write them, and
+ * may try again. shm_directory: NULL: "/dev/shm". */
 TARN_API int tarn_destroy(const char *name, const char *shm_directory, unsigned flags,
                           struct tarn_message *ret_message);
 
@@ -241,7 +242,7 @@ TARN_API int tarn_pool_info(struct tarn_pool *pool, struct tarn_pool_info *ret_i
 TARN_API int tarn_pool_message(struct tarn_pool *pool, struct tarn_message *ret_message);
 
 struct tarn_embedded_options {
-    size_t size; /* sizeof(struct tarn_embedded_options) */
+    size_t size;            /* sizeof(struct tarn_embedded_options) */
     const char *directory;  /* made if it is not there; NULL: a temporary pool */
     uint64_t frame_bytes;   /* 0: 64 MiB */
     uint32_t page_bytes;    /* 0: 4096 */
