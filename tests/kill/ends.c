@@ -26,7 +26,7 @@ static void check_pool(struct process *visitor, bool has_file)
 
 /* One who comes finds a pool that works, or is told what to do about it: destroy it again, or build
  * the segment of the closed pool, or that there is none. */
-static void come_after(const struct operation *operation)
+void ends_come_after(const struct operation *operation)
 {
     struct process *visitor = stage_process();
     bool begins = (operation->flags & OPERATION_BEGINS_POOL) != 0;
@@ -54,7 +54,7 @@ static void come_after(const struct operation *operation)
 }
 
 /* Everybody is killed, and with them what is not on disk, but for the segment. */
-static void clear_stage(const struct operation *operation)
+void ends_clear_stage(const struct operation *operation)
 {
     struct process *const all[] = {stage.writer, stage.survivor, stage.third, stage.other};
 
@@ -71,7 +71,7 @@ uint64_t ends_sweep(const struct operation *operation, bool (*takes)(uint64_t k)
     static struct world_saved *at_point;
     uint64_t random = stage.random;
 
-    clear_stage(operation);
+    ends_clear_stage(operation);
     struct process *victim = stage_process();
     stage_set_up(victim, 0);
     process_call(victim, operation->run);
@@ -86,14 +86,14 @@ uint64_t ends_sweep(const struct operation *operation, bool (*takes)(uint64_t k)
             stage.random = random + victim->points;
             at_point = world_save(at_point);
             process_kill(victim, false);
-            come_after(operation);
+            ends_come_after(operation);
             world_restore(at_point);
         }
     }
     stage_must(victim, victim->result, operation->name);
     uint64_t points = victim->points;
     stage.random = random;
-    come_after(operation);
+    ends_come_after(operation);
     world_restore(stage.base);
     return points;
 }

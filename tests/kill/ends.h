@@ -10,4 +10,8 @@
  * takes() says so; everything is as before afterwards. Returns the operation's points. */
 uint64_t ends_sweep(const struct operation *operation, bool (*takes)(uint64_t k));
 
+/* The parts of it: what the operation needs to begin; what must be possible afterwards. */
+void ends_clear_stage(const struct operation *operation);
+void ends_come_after(const struct operation *operation);
+
 #endif

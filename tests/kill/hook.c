@@ -243,6 +243,8 @@ static void *allocate(size_t bytes, size_t alignment)
 
 void *__wrap_malloc(size_t bytes)
 {
+    if (world_call_fails(ENOMEM))
+        return NULL;
     return world_running == NULL ? __real_malloc(bytes) : allocate(bytes, 64);
 }
 
@@ -250,6 +252,8 @@ void *__wrap_calloc(size_t count, size_t bytes)
 {
     if (world_running == NULL)
         return __real_calloc(count, bytes);
+    if (world_call_fails(ENOMEM))
+        return NULL;
     return __real_memset(allocate(count * bytes, 64), 0, count * bytes);
 }
 
@@ -263,6 +267,8 @@ int __wrap_posix_memalign(void **ret_block, size_t alignment, size_t bytes)
 {
     if (world_running == NULL)
         return __real_posix_memalign(ret_block, alignment, bytes);
+    if (world_call_fails(ENOMEM))
+        return ENOMEM;
     *ret_block = allocate(bytes, alignment);
     return 0;
 }
@@ -291,6 +297,8 @@ void *__wrap_realloc(void *block, size_t bytes)
 {
     if (world_running == NULL)
         return __real_realloc(block, bytes);
+    if (world_call_fails(ENOMEM))
+        return NULL;
     void *larger = allocate(bytes, 64);
     if (block != NULL) {
         size_t room = (size_t)1 << *size_of(block);
@@ -304,6 +312,7 @@ void *__wrap_realloc(void *block, size_t bytes)
 char *__wrap_strdup(const char *text)
 {
     size_t bytes = strlen(text) + 1;
+    char *copy = __wrap_malloc(bytes);
 
-    return __real_memcpy(__wrap_malloc(bytes), text, bytes);
+    return copy == NULL ? NULL : __real_memcpy(copy, text, bytes);
 }

@@ -38,12 +38,38 @@
         world_point();                                                                             \
     } while (0)
 
+/* Here the call may be made to fail. */
+#define MAY_FAIL(error, failed)                                                                    \
+    do {                                                                                           \
+        if (world_call_fails(error))                                                               \
+            return failed;                                                                         \
+    } while (0)
+
 enum { FD_FIRST = 1000 };
 
 static int fail(int error)
 {
     errno = error;
     return -1;
+}
+
+bool world_call_fails(int error)
+{
+    struct world_fault *fault = &world_fault;
+
+    if (world_running == NULL || world_running != fault->process || fault->held)
+        return false;
+    fault->calls++;
+    if (fault->calls != fault->at && (!fault->stays || fault->calls < fault->at))
+        return false;
+    if (++fault->happened == 1000000)
+        world_fail("process %u does not give up", world_running->pid);
+    if (fault->error == FAULT_SHORT) {
+        fault->halves = true;
+        return false;
+    }
+    errno = fault->error == 0 ? error : fault->error;
+    return true;
 }
 
 /* Nodes. */
@@ -235,6 +261,7 @@ int __wrap_fcntl64(int fd, int command, ...)
         return fail(EBADF);
     if (command != F_OFD_SETLK && command != F_OFD_GETLK)
         return 0;
+    MAY_FAIL(ENOLCK, -1);
     int64_t last = lock->l_len == 0 ? INT64_MAX : lock->l_start + lock->l_len - 1;
     if (command == F_OFD_SETLK)
         return set_lock(description, lock, last);
@@ -281,6 +308,7 @@ int __wrap_open64(const char *path, int flags, ...)
     unsigned mode = mode_argument(flags, arguments);
     va_end(arguments);
     PASS_HARNESS(__real_open64(path, flags, mode));
+    MAY_FAIL(EMFILE, -1);
     return open_path(path, flags, mode);
 }
 
@@ -295,6 +323,7 @@ int __wrap_openat64(int directory_fd, const char *name, int flags, ...)
     unsigned mode = mode_argument(flags, arguments);
     va_end(arguments);
     PASS_HARNESS(__real_openat64(directory_fd, name, flags, mode));
+    MAY_FAIL(EMFILE, -1);
     resolve(directory_fd, name, path);
     return open_path(path, flags, mode);
 }
@@ -313,6 +342,7 @@ WRAP(int, close, (int fd))
 WRAP(int, dup3, (int fd, int other_fd, int flags))
 {
     PASS_HARNESS(__real_dup3(fd, other_fd, flags));
+    MAY_FAIL(EMFILE, -1);
     struct description *other = world_description(other_fd);
     if (world_description(fd) == NULL || other == NULL)
         return fail(EBADF);
@@ -325,6 +355,7 @@ WRAP(int, dup3, (int fd, int other_fd, int flags))
 WRAP(int, mkdir, (const char *path, mode_t mode))
 {
     PASS_HARNESS(__real_mkdir(path, mode));
+    MAY_FAIL(ENOSPC, -1);
     if (world_node(path) != NULL)
         return fail(EEXIST);
     new_node(NODE_DIRECTORY, path, mode);
@@ -334,6 +365,7 @@ WRAP(int, mkdir, (const char *path, mode_t mode))
 WRAP(int, mkfifo, (const char *path, mode_t mode))
 {
     PASS_HARNESS(__real_mkfifo(path, mode));
+    MAY_FAIL(ENOSPC, -1);
     if (world_node(path) != NULL)
         return fail(EEXIST);
     new_node(NODE_FIFO, path, mode);
@@ -353,18 +385,21 @@ static int unlink_at(int directory_fd, const char *name)
 WRAP(int, unlink, (const char *path))
 {
     PASS_HARNESS(__real_unlink(path));
+    MAY_FAIL(EIO, -1);
     return unlink_at(AT_FDCWD, path);
 }
 
 WRAP(int, unlinkat, (int directory_fd, const char *name, int flags))
 {
     PASS_HARNESS(__real_unlinkat(directory_fd, name, flags));
+    MAY_FAIL(EIO, -1);
     return unlink_at(directory_fd, name);
 }
 
 WRAP(int, rmdir, (const char *path))
 {
     PASS_HARNESS(__real_rmdir(path));
+    MAY_FAIL(EIO, -1);
     return unlink_at(AT_FDCWD, path);
 }
 
@@ -387,6 +422,7 @@ WRAP(int, renameat, (int from_fd, const char *from, int to_fd, const char *to))
     char path[PATH_MAX];
 
     PASS_HARNESS(__real_renameat(from_fd, from, to_fd, to));
+    MAY_FAIL(EIO, -1);
     resolve(to_fd, to, path);
     return rename_node(node_at(from_fd, from), path, 0);
 }
@@ -396,6 +432,7 @@ WRAP(int, renameat2, (int from_fd, const char *from, int to_fd, const char *to, 
     char path[PATH_MAX];
 
     PASS_HARNESS(__real_renameat2(from_fd, from, to_fd, to, flags));
+    MAY_FAIL(ENOSPC, -1);
     resolve(to_fd, to, path);
     return rename_node(node_at(from_fd, from), path, flags);
 }
@@ -406,6 +443,7 @@ WRAP(int, linkat, (int from_fd, const char *from, int to_fd, const char *to, int
     int fd;
 
     PASS_HARNESS(__real_linkat(from_fd, from, to_fd, to, flags));
+    MAY_FAIL(ENOSPC, -1);
     if (sscanf(from, "/proc/self/fd/%d", &fd) != 1 || world_description(fd) == NULL)
         return fail(ENOENT);
     return rename_node(world_description(fd)->node, to, 1);
@@ -414,18 +452,21 @@ WRAP(int, linkat, (int from_fd, const char *from, int to_fd, const char *to, int
 WRAP(int, access, (const char *path, int mode))
 {
     PASS_HARNESS(__real_access(path, mode));
+    MAY_FAIL(EACCES, -1);
     return world_node(path) == NULL ? fail(ENOENT) : 0;
 }
 
 WRAP(int, faccessat, (int directory_fd, const char *name, int mode, int flags))
 {
     PASS_HARNESS(__real_faccessat(directory_fd, name, mode, flags));
+    MAY_FAIL(EACCES, -1);
     return node_at(directory_fd, name) == NULL ? fail(ENOENT) : 0;
 }
 
 WRAP(char *, realpath, (const char *path, char *resolved))
 {
     PASS_HARNESS(__real_realpath(path, resolved));
+    MAY_FAIL(EACCES, NULL);
     if (world_node(path) == NULL) {
         errno = ENOENT;
         return NULL;
@@ -460,6 +501,7 @@ static int describe(const struct node *node, struct stat *ret_status)
 WRAP(int, fstat64, (int fd, struct stat *status))
 {
     PASS_HARNESS(__real_fstat64(fd, status));
+    MAY_FAIL(EIO, -1);
     struct description *description = world_description(fd);
     return description == NULL ? fail(EBADF) : describe(description->node, status);
 }
@@ -467,18 +509,21 @@ WRAP(int, fstat64, (int fd, struct stat *status))
 WRAP(int, stat64, (const char *path, struct stat *status))
 {
     PASS_HARNESS(__real_stat64(path, status));
+    MAY_FAIL(EIO, -1);
     return describe(world_node(path), status);
 }
 
 WRAP(int, lstat64, (const char *path, struct stat *status))
 {
     PASS_HARNESS(__real_lstat64(path, status));
+    MAY_FAIL(EIO, -1);
     return describe(world_node(path), status);
 }
 
 WRAP(int, fstatat64, (int directory_fd, const char *name, struct stat *status, int flags))
 {
     PASS_HARNESS(__real_fstatat64(directory_fd, name, status, flags));
+    MAY_FAIL(EIO, -1);
     return describe(node_at(directory_fd, name), status);
 }
 
@@ -491,6 +536,7 @@ WRAP(int, statx, (int directory_fd, const char *name, int flags, unsigned mask, 
 WRAP(int, fchmod, (int fd, mode_t mode))
 {
     PASS_HARNESS(__real_fchmod(fd, mode));
+    MAY_FAIL(EPERM, -1);
     if (world_description(fd) == NULL)
         return fail(EBADF);
     world_description(fd)->node->mode = mode & 0777;
@@ -500,6 +546,7 @@ WRAP(int, fchmod, (int fd, mode_t mode))
 WRAP(int, chmod, (const char *path, mode_t mode))
 {
     PASS_HARNESS(__real_chmod(path, mode));
+    MAY_FAIL(EPERM, -1);
     if (world_node(path) == NULL)
         return fail(ENOENT);
     world_node(path)->mode = mode & 0777;
@@ -525,6 +572,7 @@ WRAP(DIR *, opendir, (const char *path))
 WRAP(DIR *, fdopendir, (int fd))
 {
     PASS_HARNESS(__real_fdopendir(fd));
+    MAY_FAIL(ENOMEM, NULL);
     struct description *description = world_description(fd);
     struct listing *listing = calloc(1, sizeof *listing);
     if (description == NULL || listing == NULL)
@@ -537,6 +585,7 @@ WRAP(DIR *, fdopendir, (int fd))
 WRAP(struct dirent *, readdir64, (DIR * directory))
 {
     PASS_HARNESS(__real_readdir64(directory));
+    MAY_FAIL(EIO, NULL);
     struct listing *listing = (struct listing *)directory;
     size_t length = strlen(listing->node->path);
 
@@ -599,6 +648,19 @@ ssize_t node_transfer(struct node *node, void *bytes, size_t count, size_t offse
     return done;
 }
 
+void world_hold_faults(bool held)
+{
+    world_fault.held = held;
+}
+
+size_t world_transfer_bytes(size_t bytes)
+{
+    bool halves = world_fault.halves && world_running == world_fault.process;
+
+    world_fault.halves = false;
+    return halves ? (bytes + 1) / 2 : bytes;
+}
+
 static ssize_t transfer(int fd, void *bytes, size_t count, int64_t offset, bool writes)
 {
     struct description *description = world_description(fd);
@@ -606,6 +668,7 @@ static ssize_t transfer(int fd, void *bytes, size_t count, int64_t offset, bool 
     if (description == NULL || description->node->type != NODE_FILE)
         return fail(EBADF);
     size_t at = offset < 0 ? description->offset : (size_t)offset;
+    count = world_transfer_bytes(count);
     ssize_t done = node_transfer(description->node, bytes, count, at, writes);
     if (offset < 0)
         description->offset += (size_t)done;
@@ -615,18 +678,21 @@ static ssize_t transfer(int fd, void *bytes, size_t count, int64_t offset, bool 
 WRAP(ssize_t, pread64, (int fd, void *bytes, size_t count, off_t offset))
 {
     PASS_HARNESS(__real_pread64(fd, bytes, count, offset));
+    MAY_FAIL(EIO, -1);
     return transfer(fd, bytes, count, offset, false);
 }
 
 WRAP(ssize_t, preadv64v2, (int fd, const struct iovec *pieces, int count, off_t offset, int flags))
 {
     PASS_HARNESS(__real_preadv64v2(fd, pieces, count, offset, flags));
+    MAY_FAIL(EIO, -1);
     return transfer(fd, pieces->iov_base, pieces->iov_len, offset, false);
 }
 
 WRAP(ssize_t, pwrite64, (int fd, const void *bytes, size_t count, off_t offset))
 {
     PASS_HARNESS(__real_pwrite64(fd, bytes, count, offset));
+    MAY_FAIL(ENOSPC, -1);
     return transfer(fd, (void *)(uintptr_t)bytes, count, offset, true);
 }
 
@@ -637,6 +703,8 @@ WRAP(ssize_t, read, (int fd, void *bytes, size_t count))
     if (description == NULL)
         return fail(EBADF);
     struct node *node = description->node;
+    if (node->type == NODE_FILE)
+        MAY_FAIL(EIO, -1);
     if (node->type == NODE_FILE)
         return transfer(fd, bytes, count, -1, false);
     if (node->size == 0)
@@ -653,6 +721,8 @@ WRAP(ssize_t, write, (int fd, const void *bytes, size_t count))
     struct description *description = world_description(fd);
     if (description == NULL)
         return fail(EBADF);
+    if (description->node->type != NODE_EVENT)
+        MAY_FAIL(ENOSPC, -1);
     if (description->node->type == NODE_FILE)
         return transfer(fd, (void *)(uintptr_t)bytes, count, -1, true);
     if (description->node->size + count > 4096)
@@ -664,6 +734,7 @@ WRAP(ssize_t, write, (int fd, const void *bytes, size_t count))
 WRAP(int, ftruncate64, (int fd, off_t size))
 {
     PASS_HARNESS(__real_ftruncate64(fd, size));
+    MAY_FAIL(ENOSPC, -1);
     if (world_description(fd) == NULL)
         return fail(EBADF);
     resize(world_description(fd)->node, (size_t)size);
@@ -673,6 +744,7 @@ WRAP(int, ftruncate64, (int fd, off_t size))
 WRAP(int, fallocate64, (int fd, int mode, off_t offset, off_t size))
 {
     PASS_HARNESS(__real_fallocate64(fd, mode, offset, size));
+    MAY_FAIL(ENOSPC, -1);
     struct description *description = world_description(fd);
     if (description == NULL)
         return fail(EBADF);
@@ -684,6 +756,7 @@ WRAP(int, fallocate64, (int fd, int mode, off_t offset, off_t size))
 WRAP(int, posix_fallocate64, (int fd, off_t offset, off_t size))
 {
     PASS_HARNESS(__real_posix_fallocate64(fd, offset, size));
+    MAY_FAIL(ENOSPC, errno);
     if (world_description(fd) == NULL)
         return EBADF;
     resize(world_description(fd)->node, (size_t)(offset + size));
@@ -693,12 +766,14 @@ WRAP(int, posix_fallocate64, (int fd, off_t offset, off_t size))
 WRAP(int, fsync, (int fd))
 {
     PASS_HARNESS(__real_fsync(fd));
+    MAY_FAIL(EIO, -1);
     return world_description(fd) == NULL ? fail(EBADF) : 0;
 }
 
 WRAP(int, fdatasync, (int fd))
 {
     PASS_HARNESS(__real_fdatasync(fd));
+    MAY_FAIL(EIO, -1);
     return world_description(fd) == NULL ? fail(EBADF) : 0;
 }
 
@@ -707,6 +782,7 @@ WRAP(int, fdatasync, (int fd))
 WRAP(void *, mmap64, (void *at, size_t bytes, int protection, int flags, int fd, off_t offset))
 {
     PASS_HARNESS(__real_mmap64(at, bytes, protection, flags, fd, offset));
+    MAY_FAIL(ENOMEM, MAP_FAILED);
     if (flags & MAP_ANONYMOUS)
         return calloc(1, bytes);
     struct description *description = world_description(fd);
@@ -761,18 +837,21 @@ WRAP(int, madvise, (void *at, size_t bytes, int advice))
 WRAP(int, eventfd, (unsigned value, int flags))
 {
     PASS_HARNESS(__real_eventfd(value, flags));
+    MAY_FAIL(EMFILE, -1);
     return new_description(new_node(NODE_EVENT, "", 0600), O_RDWR);
 }
 
 WRAP(int, inotify_init1, (int flags))
 {
     PASS_HARNESS(__real_inotify_init1(flags));
+    MAY_FAIL(EMFILE, -1);
     return new_description(new_node(NODE_EVENT, "", 0600), O_RDWR);
 }
 
 WRAP(int, inotify_add_watch, (int fd, const char *path, uint32_t mask))
 {
     PASS_HARNESS(__real_inotify_add_watch(fd, path, mask));
+    MAY_FAIL(ENOSPC, -1);
     return world_node(path) == NULL ? fail(ENOENT) : 1;
 }
 
@@ -799,6 +878,7 @@ static bool any_readable(struct process *process)
 WRAP(int, poll, (struct pollfd * fds, nfds_t count, int wait_ms))
 {
     PASS_HARNESS(__real_poll(fds, count, wait_ms));
+    MAY_FAIL(EINTR, -1);
     struct poll_set set = {fds, count};
     world_wait(any_readable, &set, world.now_ns + (uint64_t)wait_ms * NS_PER_MS);
     world_running->wait_for = &set;
@@ -880,6 +960,7 @@ WRAP(pid_t, getpid, (void))
 WRAP(ssize_t, getrandom, (void *bytes, size_t count, unsigned flags))
 {
     PASS_HARNESS(__real_getrandom(bytes, count, flags));
+    MAY_FAIL(EINTR, -1);
     for (size_t i = 0; i < count; i++)
         ((uint8_t *)bytes)[i] = (uint8_t)world_draw(&world.random, 256);
     return (ssize_t)count;

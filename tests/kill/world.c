@@ -21,6 +21,7 @@ enum { STACK_BYTES = 1 << 18, RED_ZONE = 1024 };
 unsigned tarn_planted; /* of shm/planted.h */
 struct world world;
 struct process *world_running;
+struct world_fault world_fault;
 uintptr_t hook_begin;
 size_t hook_bytes;
 

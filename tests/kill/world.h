@@ -185,6 +185,29 @@ struct world_saved *world_save(struct world_saved *saved); /* NULL, or one to wr
 void world_restore(const struct world_saved *saved);
 void world_saved_free(struct world_saved *saved);
 
+/* Faults: calls of one process that fail. */
+
+enum { FAULT_SHORT = 10000 }; /* no errno: half of the bytes are transferred */
+
+struct world_fault {
+    const struct process *process; /* NULL: nothing fails */
+    uint64_t at;                   /* which of its calls that can fail; the first is 1 */
+    bool stays;                    /* that one and all after it */
+    int error;                     /* 0: what is likely for the call */
+    uint64_t calls, happened;      /* that it has made; that have failed */
+    bool halves;                   /* the call that is being made */
+    bool held;                     /* nothing fails or counts just now */
+};
+extern struct world_fault world_fault;
+
+/* Does the call that is being made fail? Then errno says how: as asked, or `error`. */
+bool world_call_fails(int error);
+
+void world_hold_faults(bool held);
+
+/* How many of the bytes the call that is being made transfers. */
+size_t world_transfer_bytes(size_t bytes);
+
 /* Files, for who checks. */
 
 struct node *world_node(const char *path);
