@@ -30,7 +30,7 @@ void tarn_claim_end(struct tarn_session *session, unsigned place)
 
 void tarn_frames_freed(struct tarn_pool *pool)
 {
-    if (order_freed_before_waiters(pool->view.control))
+    if (order_freed_before_wanted(pool->view.control))
         tarn_wake(&pool->view.control->freed);
 }
 
@@ -322,9 +322,9 @@ int tarn_frame_claim_wait(struct tarn_session *session, int64_t wait_ms, uint32_
         return 0;
     struct tarn_wait wait;
     tarn_wait_begin(&wait, session, WAIT_FRAME, 0, wait_ms);
-    order_waiter_before_freed(control);
     for (;;) {
         uint64_t freed = tarn_load_acquire(&control->freed);
+        order_wanted_before_frames(control);
         result = tarn_frame_claim(session, ret_frame, ret_claim);
         if (result == 0)
             break;
@@ -333,7 +333,6 @@ int tarn_frame_claim_wait(struct tarn_session *session, int64_t wait_ms, uint32_
         if (result < 0)
             break;
     }
-    tarn_fetch_add_full(&control->frame_waiters, UINT64_MAX);
     tarn_wait_end(&wait, LATENCY_FRAME);
     return result == -ETIMEDOUT ? tarn_frames_exhausted(session) : result;
 }
@@ -362,7 +361,7 @@ void tarn_frame_unclaim(struct tarn_session *session, uint32_t frame, unsigned c
 {
     leave_claimed(session, frame, false);
     tarn_claim_end(session, claim_place);
-    if (tarn_load_relaxed(&session->view.control->frame_waiters) != 0)
+    if (tarn_load_relaxed(&session->view.control->frames_wanted) != 0)
         tarn_frames_freed(session->pool);
 }
 

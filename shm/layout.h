@@ -110,10 +110,9 @@ struct tarn_control {      /* SHARED, one page */
     uint8_t pad0[TARN_LINE_BYTES - 3 * 8];
     tarn_word clock_hand; /* hint: add, anybody who looks for victims */
     uint8_t pad1[TARN_LINE_BYTES - 8];
+    tarn_word freed; /* add by who wakes those who wait for frames: they sleep on its low half */
     tarn_word
-        freed; /* add by whoever makes frames FREE or clean; frame waiters sleep on the low half */
-    tarn_word
-        frame_waiters; /* hint: sessions that sleep on `freed`, add and subtract; may be too high */
+        frames_wanted; /* 1 by who waits for a frame, 0 by who wakes; a hint that may stay 1 */
     uint8_t pad2[TARN_LINE_BYTES - 2 * 8];
     tarn_word writer_sleeps; /* writer only: 1 by CAS before it sleeps, 0 when it is awake */
     uint8_t pad3[TARN_LINE_BYTES - 8];

@@ -92,18 +92,22 @@ static inline bool order_entry_before_page_count(tarn_word *entry, uint64_t seen
     return tarn_cas_full(entry, seen, value);
 }
 
-/* Order "waiters / freed": I am counted as one who waits for frames, then I look for a frame once
- * more. Partner: order_freed_before_waiters(). */
-static inline void order_waiter_before_freed(struct tarn_control *control)
+/* Order "wanted / frames": I say that somebody waits for a frame, then I look for one once more.
+ * Partner: order_freed_before_wanted(). */
+static inline void order_wanted_before_frames(struct tarn_control *control)
 {
-    tarn_fetch_add_full(&control->frame_waiters, 1);
+    tarn_or_full(&control->frames_wanted, 1);
 }
 
-/* The other side: frames were freed, then I look whether somebody waits for them. */
-static inline bool order_freed_before_waiters(struct tarn_control *control)
+/* The other side: frames were freed, then I look whether somebody wants one. The flag goes before
+ * `freed` steps, the word that they sleep on: who has set it before that sees the step. */
+static inline bool order_freed_before_wanted(struct tarn_control *control)
 {
+    if (tarn_fetch_add_full(&control->frames_wanted, 0) == 0)
+        return false;
+    tarn_store_relaxed(&control->frames_wanted, 0);
     tarn_fetch_add_full(&control->freed, 1);
-    return tarn_load_relaxed(&control->frame_waiters) != 0;
+    return true;
 }
 
 #endif

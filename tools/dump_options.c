@@ -176,7 +176,7 @@ int dump_counts(struct dump *dump)
     tool_json_count(object, "writer_slot", tarn_load_relaxed(&control->writer_slot));
     tool_json_count(object, "standby_slot", tarn_load_relaxed(&control->standby_slot));
     tool_json_bool(object, "writer_sleeps", tarn_load_relaxed(&control->writer_sleeps) != 0);
-    tool_json_count(object, "frame_waiters", tarn_load_relaxed(&control->frame_waiters));
+    tool_json_count(object, "frames_wanted", tarn_load_relaxed(&control->frames_wanted));
     tool_json_count(object, "reaps", tarn_load_relaxed(&control->reaps));
     tool_json_count(object, "reaps_early", tarn_load_relaxed(&control->reaps_early));
     tool_json_count(object, "reap_ns_max", tarn_load_relaxed(&control->reap_ns_max));

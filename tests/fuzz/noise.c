@@ -110,7 +110,7 @@ static tarn_word *word_of_control(struct tarn_control *control, struct input *in
 {
     tarn_word *const words[] = {
         &control->life,  &control->failed,        &control->writer_slot,   &control->clock_hand,
-        &control->freed, &control->frame_waiters, &control->writer_sleeps, &control->standby_slot,
+        &control->freed, &control->frames_wanted, &control->writer_sleeps, &control->standby_slot,
     };
     return words[take(input, 1) % (sizeof words / sizeof words[0])];
 }
