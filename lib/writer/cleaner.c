@@ -114,6 +114,15 @@ static bool clean_some(struct tarn_writer *writer)
     return batch != NULL;
 }
 
+/* Frames that this writer has made FREE. One that was FREE before is none of them, however often the
+ * hand passes it: in a small pool that is often. */
+static uint64_t made_free(const struct tarn_writer *writer)
+{
+    const struct tarn_slot *own = writer->session->shared;
+    return tarn_load_relaxed(&own->counter[COUNTER_EVICTIONS]) +
+           tarn_load_relaxed(&own->counter[COUNTER_PREFETCHES_REVOKED]);
+}
+
 /* Below the low mark until the high one is reached. True: eviction alone does not get there. */
 static bool fill_reserve(struct tarn_writer *writer)
 {
@@ -129,7 +138,9 @@ static bool fill_reserve(struct tarn_writer *writer)
     uint32_t want = writer->reserve_high - free;
     if (want > EVICT_BATCH)
         want = EVICT_BATCH;
-    uint32_t freed = tarn_frames_evict(writer->session, want, EVICT_LOOKS);
+    uint64_t before = made_free(writer);
+    tarn_frames_evict(writer->session, want, EVICT_LOOKS);
+    uint64_t freed = made_free(writer) - before;
     if (freed > 0)
         tarn_frames_freed(writer->pool);
     writer->looked = freed > want / 2 ? 0 : writer->looked + EVICT_LOOKS;
