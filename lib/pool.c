@@ -306,8 +306,7 @@ static void free_pool(struct tarn_pool *pool)
      * forked child there is none. */
     if (pool->view.base != NULL && pool->refusal == 0)
         munmap(pool->view.base, pool->view.geometry.segment_bytes);
-    if (pool->open_files != NULL)
-        close_descriptors(pool);
+    close_descriptors(pool);
     pthread_mutex_destroy(&pool->mutex);
     pthread_mutex_destroy(&pool->message_mutex);
     free(pool->sessions);

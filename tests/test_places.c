@@ -227,6 +227,7 @@ START_TEST(leftover_that_somebody_uses_is_not_destroyed)
     ck_assert_int_eq(destroy_it(0), -EBUSY);
     session = open_session(pool);
     ck_assert_int_eq(destroy_it(0), -EBUSY);
+    ck_assert(says(message.text, "still attached"));
     ck_assert(exists(segment_path()));
     ck_assert_int_eq(destroy_it(TARN_DESTROY_FORCE), 0);
     ck_assert(!exists(segment_path()));
