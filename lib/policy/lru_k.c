@@ -23,7 +23,7 @@ static void place(struct tarn_policy *policy, uint32_t frame)
 {
     struct lru_k *lru_k = &policy->lru_k;
     unsigned queue = queue_of(policy->frames[frame].before);
-    policy_queue_add(policy, frame, queue);
+    tarn_policy_queue_add(policy, frame, queue);
     if (queue == QUEUE_FIRST)
         return;
     queue -= QUEUE_EPOCHS;
@@ -35,7 +35,7 @@ static void leaves(struct tarn_policy *policy, uint32_t frame)
 {
     struct lru_k *lru_k = &policy->lru_k;
     unsigned queue = policy->frames[frame].queue;
-    if (queue == QUEUE_FIRST || policy_queue_count(policy, queue) > 1)
+    if (queue == QUEUE_FIRST || tarn_policy_queue_count(policy, queue) > 1)
         return;
     queue -= QUEUE_EPOCHS;
     lru_k->words[queue / 64] &= ~(UINT64_C(1) << queue % 64);
@@ -46,7 +46,7 @@ static void leaves(struct tarn_policy *policy, uint32_t frame)
 static void touched(struct tarn_policy *policy, uint32_t frame)
 {
     struct policy_frame *entry = &policy->frames[frame];
-    policy_queue_remove(policy, frame);
+    tarn_policy_queue_remove(policy, frame);
     if (entry->last != policy->lru_k.epoch) {
         entry->before = entry->last;
         entry->last = policy->lru_k.epoch;
@@ -59,9 +59,9 @@ static void touched(struct tarn_policy *policy, uint32_t frame)
 static void next_epoch(struct tarn_policy *policy)
 {
     unsigned queue = queue_of(++policy->lru_k.epoch);
-    while (policy_queue_count(policy, queue) > 0) {
-        uint32_t frame = policy_queue_oldest(policy, queue);
-        policy_queue_remove(policy, frame);
+    while (tarn_policy_queue_count(policy, queue) > 0) {
+        uint32_t frame = tarn_policy_queue_oldest(policy, queue);
+        tarn_policy_queue_remove(policy, frame);
         policy->frames[frame].before = 0;
         place(policy, frame);
     }
@@ -74,7 +74,7 @@ static void loaded(struct tarn_policy *policy, uint32_t frame)
     uint32_t age, last;
     while (lru_k->epoch <= policy->swept / policy->frame_count)
         next_epoch(policy);
-    if (policy_ghost_take(&policy->ghost[0], entry->page, &age, &last) &&
+    if (tarn_policy_ghost_take(&policy->ghost[0], entry->page, &age, &last) &&
         lru_k->epoch - last < EPOCHS)
         entry->before = last;
     entry->last = lru_k->epoch;
@@ -97,20 +97,20 @@ static uint32_t victim(struct tarn_policy *policy)
 {
     for (;;) {
         unsigned queue = QUEUE_FIRST;
-        if (policy_queue_count(policy, queue) == 0)
+        if (tarn_policy_queue_count(policy, queue) == 0)
             queue = oldest_queue(&policy->lru_k);
-        uint32_t frame = policy_queue_oldest(policy, queue);
-        if (!policy_look(policy, frame)) {
-            policy_queue_remove(policy, frame);
-            policy_ghost_add(&policy->ghost[0], policy->frames[frame].page,
-                             policy->frames[frame].last);
+        uint32_t frame = tarn_policy_queue_oldest(policy, queue);
+        if (!tarn_policy_look(policy, frame)) {
+            tarn_policy_queue_remove(policy, frame);
+            tarn_policy_ghost_add(&policy->ghost[0], policy->frames[frame].page,
+                                  policy->frames[frame].last);
             return frame;
         }
         touched(policy, frame);
     }
 }
 
-const struct tarn_policy_kind policy_lru_2 = {
+const struct tarn_policy_kind tarn_policy_lru_2 = {
     .name = "lru-2",
     .queue_count = 1 + EPOCHS,
     .ghost_percent = {100, 0},

@@ -14,13 +14,13 @@
 #define ROUNDS_MAX 4u
 
 static const struct tarn_policy_kind *const kinds[] = {
-    &policy_s3_fifo_adaptive,
-    &policy_s3_fifo,
-    &policy_clock,
-    &policy_sieve,
-    &policy_2q,
-    &policy_lru,
-    &policy_lru_2,
+    &tarn_policy_s3_fifo_adaptive,
+    &tarn_policy_s3_fifo,
+    &tarn_policy_clock,
+    &tarn_policy_sieve,
+    &tarn_policy_2q,
+    &tarn_policy_lru,
+    &tarn_policy_lru_2,
 };
 
 const struct tarn_policy_kind *tarn_policy_kind(unsigned number)
@@ -101,7 +101,7 @@ void tarn_policy_destroy(struct tarn_policy *policy)
     free(policy);
 }
 
-void policy_queue_add(struct tarn_policy *policy, uint32_t frame, unsigned queue)
+void tarn_policy_queue_add(struct tarn_policy *policy, uint32_t frame, unsigned queue)
 {
     struct policy_queue *to = &policy->queues[queue];
     struct policy_frame *entry = &policy->frames[frame];
@@ -116,7 +116,7 @@ void policy_queue_add(struct tarn_policy *policy, uint32_t frame, unsigned queue
     to->count++;
 }
 
-void policy_queue_remove(struct tarn_policy *policy, uint32_t frame)
+void tarn_policy_queue_remove(struct tarn_policy *policy, uint32_t frame)
 {
     struct policy_frame *entry = &policy->frames[frame];
     struct policy_queue *from = &policy->queues[entry->queue];
@@ -134,7 +134,7 @@ void policy_queue_remove(struct tarn_policy *policy, uint32_t frame)
     entry->queue = QUEUE_NONE;
 }
 
-bool policy_look(struct tarn_policy *policy, uint32_t frame)
+bool tarn_policy_look(struct tarn_policy *policy, uint32_t frame)
 {
     return policy->looks++ / ROUNDS_MAX < policy->frame_count &&
            policy->take(policy->context, frame);
@@ -156,7 +156,7 @@ static void unchain(struct policy_ghost *ghost, uint32_t place)
     ghost->pages[place] = 0;
 }
 
-void policy_ghost_add(struct policy_ghost *ghost, uint64_t page, uint32_t note)
+void tarn_policy_ghost_add(struct policy_ghost *ghost, uint64_t page, uint32_t note)
 {
     uint32_t place = ghost->place;
     if (ghost->size == 0)
@@ -171,8 +171,8 @@ void policy_ghost_add(struct policy_ghost *ghost, uint64_t page, uint32_t note)
     ghost->place = place + 1 < ghost->size ? place + 1 : 0;
 }
 
-bool policy_ghost_take(struct policy_ghost *ghost, uint64_t page, uint32_t *ret_age,
-                       uint32_t *ret_note)
+bool tarn_policy_ghost_take(struct policy_ghost *ghost, uint64_t page, uint32_t *ret_age,
+                            uint32_t *ret_note)
 {
     if (ghost->size == 0)
         return false;
@@ -207,7 +207,7 @@ void tarn_policy_loaded(struct tarn_policy *policy, uint32_t frame, uint64_t pag
     policy->frames[frame].last = policy->frames[frame].before = 0;
     policy->resident++;
     if (once)
-        policy_queue_add(policy, frame, QUEUE_ONCE);
+        tarn_policy_queue_add(policy, frame, QUEUE_ONCE);
     else
         policy->kind->loaded(policy, frame);
     if (policy->kind->sampled)
@@ -218,11 +218,11 @@ void tarn_policy_loaded(struct tarn_policy *policy, uint32_t frame, uint64_t pag
 static uint32_t victim_once(struct tarn_policy *policy)
 {
     for (;;) {
-        uint32_t frame = policy_queue_oldest(policy, QUEUE_ONCE);
+        uint32_t frame = tarn_policy_queue_oldest(policy, QUEUE_ONCE);
         if (frame == TARN_POLICY_NONE)
             return frame;
-        policy_queue_remove(policy, frame);
-        if (!policy_look(policy, frame))
+        tarn_policy_queue_remove(policy, frame);
+        if (!tarn_policy_look(policy, frame))
             return frame;
         policy->kind->loaded(policy, frame);
     }
@@ -245,7 +245,7 @@ void tarn_policy_removed(struct tarn_policy *policy, uint32_t frame)
 {
     if (policy->frames[frame].page == 0)
         return;
-    policy_queue_remove(policy, frame);
+    tarn_policy_queue_remove(policy, frame);
     policy->frames[frame].page = 0;
     policy->resident--;
 }

@@ -69,23 +69,23 @@ static void loaded(struct tarn_policy *policy, uint32_t frame)
     struct s3_fifo *s3 = &policy->s3;
     uint64_t page = policy->frames[frame].page;
     uint32_t age;
-    if (policy_ghost_take(&policy->ghost[GHOST_MAIN], page, &age, NULL))
+    if (tarn_policy_ghost_take(&policy->ghost[GHOST_MAIN], page, &age, NULL))
         adapt(s3, false);
-    bool again = policy_ghost_take(&policy->ghost[GHOST_SMALL], page, &age, NULL);
+    bool again = tarn_policy_ghost_take(&policy->ghost[GHOST_SMALL], page, &age, NULL);
     if (again && age < s3->recent)
         adapt(s3, true);
-    policy_queue_add(policy, frame, again ? QUEUE_MAIN : QUEUE_SMALL);
+    tarn_policy_queue_add(policy, frame, again ? QUEUE_MAIN : QUEUE_SMALL);
 }
 
 /* Takes the oldest frame of the small queue out of it; false: it has moved to the main queue. */
 static bool leave_small(struct tarn_policy *policy, uint32_t frame)
 {
-    policy_queue_remove(policy, frame);
-    if (policy_look(policy, frame)) {
-        policy_queue_add(policy, frame, QUEUE_MAIN);
+    tarn_policy_queue_remove(policy, frame);
+    if (tarn_policy_look(policy, frame)) {
+        tarn_policy_queue_add(policy, frame, QUEUE_MAIN);
         return false;
     }
-    policy_ghost_add(&policy->ghost[GHOST_SMALL], policy->frames[frame].page, 0);
+    tarn_policy_ghost_add(&policy->ghost[GHOST_SMALL], policy->frames[frame].page, 0);
     return true;
 }
 
@@ -93,31 +93,31 @@ static bool leave_small(struct tarn_policy *policy, uint32_t frame)
 static bool leave_main(struct tarn_policy *policy, uint32_t frame)
 {
     uint32_t *credit = &policy->frames[frame].last;
-    policy_queue_remove(policy, frame);
-    if (policy_look(policy, frame)) {
+    tarn_policy_queue_remove(policy, frame);
+    if (tarn_policy_look(policy, frame)) {
         *credit += *credit < CREDIT_MAX;
     } else if (*credit > 0 && policy->s3.small <= policy->s3.credit_small_max) {
         (*credit)--;
     } else {
-        policy_ghost_add(&policy->ghost[GHOST_MAIN], policy->frames[frame].page, 0);
+        tarn_policy_ghost_add(&policy->ghost[GHOST_MAIN], policy->frames[frame].page, 0);
         return true;
     }
-    policy_queue_add(policy, frame, QUEUE_MAIN);
+    tarn_policy_queue_add(policy, frame, QUEUE_MAIN);
     return false;
 }
 
 static uint32_t victim(struct tarn_policy *policy)
 {
     for (;;) {
-        bool small = policy_queue_count(policy, QUEUE_SMALL) > policy->s3.small ||
-                     policy_queue_count(policy, QUEUE_MAIN) == 0;
-        uint32_t frame = policy_queue_oldest(policy, small ? QUEUE_SMALL : QUEUE_MAIN);
+        bool small = tarn_policy_queue_count(policy, QUEUE_SMALL) > policy->s3.small ||
+                     tarn_policy_queue_count(policy, QUEUE_MAIN) == 0;
+        uint32_t frame = tarn_policy_queue_oldest(policy, small ? QUEUE_SMALL : QUEUE_MAIN);
         if (small ? leave_small(policy, frame) : leave_main(policy, frame))
             return frame;
     }
 }
 
-const struct tarn_policy_kind policy_s3_fifo = {
+const struct tarn_policy_kind tarn_policy_s3_fifo = {
     .name = "s3-fifo",
     .queue_count = 2,
     .ghost_percent = {[GHOST_SMALL] = GHOST_SMALL_PERCENT},
@@ -126,7 +126,7 @@ const struct tarn_policy_kind policy_s3_fifo = {
     .victim = victim,
 };
 
-const struct tarn_policy_kind policy_s3_fifo_adaptive = {
+const struct tarn_policy_kind tarn_policy_s3_fifo_adaptive = {
     .name = "s3-fifo-adaptive",
     .queue_count = 2,
     .ghost_percent = {[GHOST_SMALL] = GHOST_SMALL_PERCENT, [GHOST_MAIN] = GHOST_MAIN_PERCENT},

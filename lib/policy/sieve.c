@@ -5,7 +5,7 @@
 
 static void loaded(struct tarn_policy *policy, uint32_t frame)
 {
-    policy_queue_add(policy, frame, QUEUE_OWN);
+    tarn_policy_queue_add(policy, frame, QUEUE_OWN);
 }
 
 static void leaves(struct tarn_policy *policy, uint32_t frame)
@@ -18,18 +18,18 @@ static uint32_t victim(struct tarn_policy *policy)
 {
     for (;;) {
         if (policy->sieve.hand == 0)
-            policy->sieve.hand = policy_queue_oldest(policy, QUEUE_OWN) + 1;
+            policy->sieve.hand = tarn_policy_queue_oldest(policy, QUEUE_OWN) + 1;
         uint32_t frame = policy->sieve.hand - 1;
-        if (policy_look(policy, frame)) {
+        if (tarn_policy_look(policy, frame)) {
             policy->sieve.hand = policy->frames[frame].newer;
         } else {
-            policy_queue_remove(policy, frame);
+            tarn_policy_queue_remove(policy, frame);
             return frame;
         }
     }
 }
 
-const struct tarn_policy_kind policy_sieve = {
+const struct tarn_policy_kind tarn_policy_sieve = {
     .name = "sieve",
     .queue_count = 1,
     .loaded = loaded,

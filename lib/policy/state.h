@@ -82,31 +82,31 @@ struct tarn_policy {
 };
 
 /* Frames that are in the queues of one policy. */
-void policy_queue_add(struct tarn_policy *policy, uint32_t frame, unsigned queue);
-void policy_queue_remove(struct tarn_policy *policy, uint32_t frame);
+void tarn_policy_queue_add(struct tarn_policy *policy, uint32_t frame, unsigned queue);
+void tarn_policy_queue_remove(struct tarn_policy *policy, uint32_t frame);
 
-static inline uint32_t policy_queue_count(const struct tarn_policy *policy, unsigned queue)
+static inline uint32_t tarn_policy_queue_count(const struct tarn_policy *policy, unsigned queue)
 {
     return policy->queues[queue].count;
 }
 
 /* TARN_POLICY_NONE: the queue is empty. */
-static inline uint32_t policy_queue_oldest(const struct tarn_policy *policy, unsigned queue)
+static inline uint32_t tarn_policy_queue_oldest(const struct tarn_policy *policy, unsigned queue)
 {
     return policy->queues[queue].oldest - 1;
 }
 
 /* Was the frame touched? No, if the search for this victim has been long already: a hit may set a
  * hint faster than it is taken. */
-bool policy_look(struct tarn_policy *policy, uint32_t frame);
+bool tarn_policy_look(struct tarn_policy *policy, uint32_t frame);
 
-void policy_ghost_add(struct policy_ghost *ghost, uint64_t page, uint32_t note);
+void tarn_policy_ghost_add(struct policy_ghost *ghost, uint64_t page, uint32_t note);
 
 /* Takes the page out. `ret_age`: how many others have left since; `ret_note` may be NULL. */
-bool policy_ghost_take(struct policy_ghost *ghost, uint64_t page, uint32_t *ret_age,
-                       uint32_t *ret_note);
+bool tarn_policy_ghost_take(struct policy_ghost *ghost, uint64_t page, uint32_t *ret_age,
+                            uint32_t *ret_note);
 
-extern const struct tarn_policy_kind policy_clock, policy_lru, policy_lru_2, policy_2q,
-    policy_sieve, policy_s3_fifo, policy_s3_fifo_adaptive;
+extern const struct tarn_policy_kind tarn_policy_clock, tarn_policy_lru, tarn_policy_lru_2,
+    tarn_policy_2q, tarn_policy_sieve, tarn_policy_s3_fifo, tarn_policy_s3_fifo_adaptive;
 
 #endif

@@ -14,30 +14,30 @@ enum {
 static void loaded(struct tarn_policy *policy, uint32_t frame)
 {
     uint32_t age;
-    bool again = policy_ghost_take(&policy->ghost[0], policy->frames[frame].page, &age, NULL);
-    policy_queue_add(policy, frame, again ? QUEUE_MAIN : QUEUE_IN);
+    bool again = tarn_policy_ghost_take(&policy->ghost[0], policy->frames[frame].page, &age, NULL);
+    tarn_policy_queue_add(policy, frame, again ? QUEUE_MAIN : QUEUE_IN);
 }
 
 static uint32_t victim(struct tarn_policy *policy)
 {
     uint32_t frame;
-    if (policy_queue_count(policy, QUEUE_IN) > policy->frame_count / IN_DIVISOR ||
-        policy_queue_count(policy, QUEUE_MAIN) == 0) {
-        frame = policy_queue_oldest(policy, QUEUE_IN);
-        policy_queue_remove(policy, frame);
-        policy_ghost_add(&policy->ghost[0], policy->frames[frame].page, 0);
+    if (tarn_policy_queue_count(policy, QUEUE_IN) > policy->frame_count / IN_DIVISOR ||
+        tarn_policy_queue_count(policy, QUEUE_MAIN) == 0) {
+        frame = tarn_policy_queue_oldest(policy, QUEUE_IN);
+        tarn_policy_queue_remove(policy, frame);
+        tarn_policy_ghost_add(&policy->ghost[0], policy->frames[frame].page, 0);
         return frame;
     }
     for (;;) {
-        frame = policy_queue_oldest(policy, QUEUE_MAIN);
-        policy_queue_remove(policy, frame);
-        if (!policy_look(policy, frame))
+        frame = tarn_policy_queue_oldest(policy, QUEUE_MAIN);
+        tarn_policy_queue_remove(policy, frame);
+        if (!tarn_policy_look(policy, frame))
             return frame;
-        policy_queue_add(policy, frame, QUEUE_MAIN);
+        tarn_policy_queue_add(policy, frame, QUEUE_MAIN);
     }
 }
 
-const struct tarn_policy_kind policy_2q = {
+const struct tarn_policy_kind tarn_policy_2q = {
     .name = "2q",
     .queue_count = 2,
     .ghost_percent = {50, 0}, /* Kout */
