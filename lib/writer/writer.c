@@ -413,12 +413,12 @@ static int sleep_until_called(struct tarn_writer *writer, bool holders)
     struct tarn_control *control = writer->view->control;
     order_sleep_before_requests(control);
     tarn_writer_look(writer);
-    tarn_writer_flush(writer);
     /* A call for the cleaner while the writer was awake wrote nothing to the FIFO. */
     if (tarn_now_ns() - writer->cleaned_ns >= (uint64_t)NS_PER_MS) {
         writer->cleaning = true;
         tarn_writer_clean(writer);
     }
+    tarn_writer_flush(writer);
     int64_t wait_ns = wait_time(writer, holders);
     int count = tarn_io_wait(writer->io, wait_ns, completions, COMPLETIONS_MAX);
     tarn_store_relaxed(&control->writer_sleeps, 0);
