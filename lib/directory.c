@@ -137,6 +137,7 @@ static const struct setting settings[] = {
     SETTING(page_bytes, SETTING_NUMBER),
     SETTING(session_count, SETTING_NUMBER),
     SETTING(file_count, SETTING_NUMBER),
+    SETTING(policy, SETTING_TEXT),
     SETTING(mode, SETTING_MODE),
     SETTING(recovery_number, SETTING_NUMBER),
     SETTING(shm_directory, SETTING_TEXT),

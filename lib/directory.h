@@ -11,6 +11,8 @@
 #define TARN_DIRECTORY_FILES   "files"
 #define TARN_DIRECTORY_LOCK    "lock"
 
+#define TARN_POLICY_BYTES 32u
+
 /* DIR/options: text, a line a setting. */
 struct tarn_directory_options {
     uint64_t frame_bytes;
@@ -18,6 +20,7 @@ struct tarn_directory_options {
     uint64_t recovery_number; /* raised at each build of a segment */
     uint8_t uuid[16];
     char name[TARN_NAME_BYTES];
+    char policy[TARN_POLICY_BYTES];
     char shm_directory[TARN_PATH_BYTES];
 };
 

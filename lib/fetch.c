@@ -10,6 +10,10 @@
 #include "lib/hit.h"
 #include "lib/internal.h"
 
+/* A session calls the writer when it has loaded a part of the frames, but some pages at most. */
+#define CALL_DIVISOR   256u
+#define CALL_EVERY_MAX 64u
+
 /* Pages that a sequential miss reads ahead. */
 #define SEQUENTIAL_AHEAD 8u
 
@@ -279,6 +283,24 @@ static int claim_for(struct tarn_session *session, struct tarn_page_id id, unsig
     return 0;
 }
 
+/* Now and then, so that the writer fills up the reserve of free frames before it is empty. */
+static void call_writer(struct tarn_session *session)
+{
+    uint32_t every = session->view.geometry.frame_count / CALL_DIVISOR;
+    if (++session->loads < (every < CALL_EVERY_MAX ? every : CALL_EVERY_MAX))
+        return;
+    session->loads = 0;
+    tarn_wake_writer(session->pool);
+}
+
+/* Of a page that was read for this call. */
+static void set_hint(struct tarn_session *session, uint32_t frame, unsigned hints)
+{
+    uint32_t hint = hints & TARN_HINT_KEEP ? HINT_KEEP : HINT_LOADED;
+    tarn_half_store_relaxed(&session->view.descriptors[frame].hint,
+                            hints & TARN_HINT_ONCE ? HINT_ONCE : hint);
+}
+
 /* Reads the page into a frame of its own: entry first, then the read. A thread that were cancelled
  * in the read would leave the frame CLAIMED in a process that lives. */
 static int load_claimed(struct tarn_session *session, struct tarn_page_id id, unsigned hints,
@@ -299,10 +321,9 @@ static int load_claimed(struct tarn_session *session, struct tarn_page_id id, un
         tarn_frame_unclaim(session, frame, claim);
         return result;
     }
-    struct tarn_descriptor *descriptor = &session->view.descriptors[frame];
-    tarn_half_store_relaxed(&descriptor->hint, HINT_COLD);
-    tarn_touch(descriptor, hints);
+    set_hint(session, frame, hints);
     tarn_frame_publish(session, frame, claim);
+    call_writer(session);
     count_miss(session, id);
     tarn_latency_add(session, LATENCY_MISS, tarn_now_ns() - begun);
     *ret_frame = frame;
@@ -396,11 +417,13 @@ static TARN_SLOW int fetch_slowly(struct tarn_session *session, struct tarn_page
                 continue;
             if (result < 0)
                 return result;
-            tarn_touch(&session->view.descriptors[frame], hints);
-            if (hints & TARN_HINT_BATCHED)
+            if (hints & TARN_HINT_BATCHED) {
+                set_hint(session, frame, hints);
                 count_miss(session, id);
-            else
+            } else {
+                tarn_touch(&session->view.descriptors[frame], hints);
                 tarn_hits_add(session, tarn_page_file(id), 1);
+            }
             *ret_frame = frame;
             return 0;
         }
@@ -452,7 +475,7 @@ int tarn_fetch_new(struct tarn_session *session, struct tarn_page_id id, unsigne
             if (result == 0) {
                 memset(tarn_view_frame(&session->view, *ret_frame), 0,
                        session->view.geometry.page_bytes);
-                tarn_half_store_relaxed(&session->view.descriptors[*ret_frame].hint, HINT_TOUCHED);
+                set_hint(session, *ret_frame, TARN_HINT_NONE);
                 return 0;
             }
         }

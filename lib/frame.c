@@ -5,8 +5,13 @@
 
 #include "lib/internal.h"
 
-/* Words of the bitmap (64 frames each) that one search looks at before it evicts. */
-#define SEARCH_WORDS 64u
+/* Words of the bitmap (64 frames each) that one search looks at before it evicts: what the writer
+ * has freed may be anywhere. The next search goes on behind it, so that few words are looked at for
+ * each frame that is found. */
+#define SEARCH_WORDS 4096u
+
+/* The same just behind the clock's hand, where those who evict by themselves have freed some. */
+#define HAND_WORDS 64u
 
 /* Frames in one eviction batch: marked all, then one scan of the holds. */
 #define BATCH 64u
@@ -106,6 +111,26 @@ struct batch {
     uint64_t filter[8]; /* by the low 9 bits of the frame: most holds name none of these */
 };
 
+/* VALID, as `seen` -> EVICTING, if it is worth while. */
+static void mark(struct tarn_session *session, uint32_t frame, uint64_t seen, struct batch *batch)
+{
+    struct tarn_descriptor *descriptor = &session->view.descriptors[frame];
+    if (dirty_word_dirty(tarn_load_relaxed(&descriptor->dirty_word)) ||
+        latch_word_owner(tarn_load_relaxed(&descriptor->latch_word)) != 0)
+        return;
+    unsigned place = tarn_claim_place(session);
+    tarn_half_store_relaxed(&session->shared->claim[place], frame + 1);
+    if (!order_evicting_before_holds(&descriptor->frame_word, seen, session->slot)) {
+        tarn_claim_end(session, place);
+        return;
+    }
+    batch->frame[batch->count] = frame;
+    batch->word[batch->count] = frame_word_evicting(seen, session->slot);
+    batch->place[batch->count] = place;
+    batch->filter[frame / 64 % 8] |= UINT64_C(1) << frame % 64;
+    batch->count++;
+}
+
 /* Looks at one frame as a victim. Returns 1 if it is FREE, or was made so. */
 static unsigned consider(struct tarn_session *session, uint32_t frame, struct batch *batch)
 {
@@ -121,24 +146,10 @@ static unsigned consider(struct tarn_session *session, uint32_t frame, struct ba
     if (frame_word_state(seen) != FRAME_VALID)
         return 0;
     uint32_t hint = tarn_half_load_relaxed(&descriptor->hint);
-    if (hint != HINT_COLD) {
+    if (hint > HINT_COLD)
         tarn_half_store_relaxed(&descriptor->hint, hint - 1);
-        return 0;
-    }
-    if (dirty_word_dirty(tarn_load_relaxed(&descriptor->dirty_word)) ||
-        latch_word_owner(tarn_load_relaxed(&descriptor->latch_word)) != 0)
-        return 0;
-    unsigned place = tarn_claim_place(session);
-    tarn_half_store_relaxed(&session->shared->claim[place], frame + 1);
-    if (!order_evicting_before_holds(&descriptor->frame_word, seen, session->slot)) {
-        tarn_claim_end(session, place);
-        return 0;
-    }
-    batch->frame[batch->count] = frame;
-    batch->word[batch->count] = frame_word_evicting(seen, session->slot);
-    batch->place[batch->count] = place;
-    batch->filter[frame / 64 % 8] |= UINT64_C(1) << frame % 64;
-    batch->count++;
+    else
+        mark(session, frame, seen, batch);
     return 0;
 }
 
@@ -232,6 +243,18 @@ unsigned tarn_frames_evict(struct tarn_session *session, unsigned want, unsigned
     return freed;
 }
 
+unsigned tarn_frames_evict_these(struct tarn_session *session, const uint32_t *frames,
+                                 unsigned count)
+{
+    struct batch batch = {.count = 0};
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t seen = tarn_load_acquire(&session->view.descriptors[frames[i]].frame_word);
+        if (frame_word_state(seen) == FRAME_VALID)
+            mark(session, frames[i], seen, &batch);
+    }
+    return evict_batch(session, &batch, false);
+}
+
 bool tarn_frame_evict(struct tarn_session *session, uint32_t frame)
 {
     struct batch batch = {.count = 0};
@@ -261,7 +284,7 @@ int tarn_frame_claim(struct tarn_session *session, uint32_t *ret_frame, unsigned
         /* The reserve is empty, or elsewhere: just behind the hand. */
         session->bitmap_hand = (uint32_t)(tarn_load_relaxed(&view->control->clock_hand) %
                                           view->geometry.frame_count / 64);
-        frame = claim_from_bitmap(session, SEARCH_WORDS, place);
+        frame = claim_from_bitmap(session, HAND_WORDS, place);
     }
     if (frame == TARN_NO_FRAME) {
         tarn_wake_writer(session->pool);

@@ -32,11 +32,16 @@ static inline void tarn_hold_give(struct tarn_session *session, unsigned hold)
     session->pinned[hold] = 0;
 }
 
+/* Whoever reads in sequence has not come back to the page. */
 static inline void tarn_touch(struct tarn_descriptor *descriptor, unsigned hints)
 {
     uint32_t hint = tarn_half_load_relaxed(&descriptor->hint);
-    uint32_t wanted = hints & TARN_HINT_KEEP ? HINT_KEEP : HINT_TOUCHED;
-    if (__builtin_expect(hint < wanted, 0) && (hints & TARN_HINT_ONCE) == 0)
+    if (__builtin_expect(hint >= HINT_TOUCHED && (hints & TARN_HINT_KEEP) == 0, 1))
+        return;
+    uint32_t wanted = hints & TARN_HINT_KEEP         ? HINT_KEEP
+                      : hints & TARN_HINT_SEQUENTIAL ? HINT_LOADED
+                                                     : HINT_TOUCHED;
+    if (hint < wanted && (hints & TARN_HINT_ONCE) == 0)
         tarn_half_store_relaxed(&descriptor->hint, wanted);
 }
 

@@ -11,6 +11,7 @@
 
 #include "lib/directory.h"
 #include "lib/internal.h"
+#include "lib/policy/policy.h"
 
 /* What was made and goes again if the rest fails. */
 struct init {
@@ -36,6 +37,13 @@ static int check_options(struct init *init, const char *name,
     o->session_count = options->session_count == 0 ? 64 : options->session_count;
     o->file_count = options->file_count == 0 ? TARN_FILE_COUNT_DEFAULT : options->file_count;
     o->mode = options->mode == 0 ? 0600 : options->mode;
+    const char *policy = options->policy;
+    if (policy == NULL)
+        policy = tarn_policy_name(tarn_policy_kind(0));
+    if (tarn_policy_kind_named(policy) == NULL)
+        return tarn_message_fail(init->message, -EINVAL, "pool %s: there is no policy '%s'", name,
+                                 policy);
+    snprintf(o->policy, sizeof o->policy, "%s", policy);
 
     char segment_path[TARN_PATH_BYTES];
     const char *shm = options->shm_directory == NULL ? TARN_SHM_DIRECTORY : options->shm_directory;

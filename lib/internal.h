@@ -106,6 +106,7 @@ struct tarn_session {
     struct tarn_pool *pool;
     struct tarn_session *next; /* in the list of closed ones */
     int32_t wait_ms, frame_wait_ms, writer_wait_ms;
+    uint32_t loads;                             /* since the writer was called for them */
     uint32_t bitmap_hand;                       /* where the search for a FREE frame goes on */
     uint64_t free_claims[TARN_CLAIMS_MAX / 64]; /* bit set: that claim place is empty */
     unsigned dirtied;                           /* pages since the writer was last told */
@@ -287,6 +288,10 @@ void tarn_frame_unclaim(struct tarn_session *session, uint32_t frame, unsigned c
 /* Evicts up to `want` frames (to FREE), looking at up to `looks` frames from the hand on. Returns
  * how many. */
 unsigned tarn_frames_evict(struct tarn_session *session, unsigned want, unsigned looks);
+
+/* Evicts those of these frames, 64 at most, that are clean and nobody's. Returns how many. */
+unsigned tarn_frames_evict_these(struct tarn_session *session, const uint32_t *frames,
+                                 unsigned count);
 
 /* A claim place of this session that is empty, and giving it back. There are always enough: 61 for
  * shadows, 60 for NEW pages, 64 for an eviction batch, 32 for reads ahead, a few for loads. */

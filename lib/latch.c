@@ -226,7 +226,7 @@ static TARN_INLINE bool make_token(struct tarn_session *session, struct tarn_pag
     ret_optimistic->id = id;
     ret_optimistic->frame = frame;
     ret_optimistic->generation = (uint32_t)frame_word_generation(word);
-    if (__builtin_expect(tarn_half_load_relaxed(&descriptor->hint) == HINT_COLD, 0))
+    if (__builtin_expect(tarn_half_load_relaxed(&descriptor->hint) < HINT_TOUCHED, 0))
         tarn_half_store_relaxed(&descriptor->hint, HINT_TOUCHED);
     tarn_counter(session, COUNTER_OPTIMISTIC, 1);
     return true;
@@ -251,12 +251,17 @@ static TARN_SLOW int begin_slowly(struct tarn_session *session, struct tarn_page
                                   struct tarn_optimistic *ret_optimistic)
 {
     struct tarn_wait wait = {.session = NULL};
+    uint32_t fetched = TARN_NO_FRAME, hint = HINT_LOADED;
     int result = 0;
     while (result == 0) {
         uint32_t frame;
         uint64_t latch = 0;
-        if (look(session, id, ret_optimistic, &frame, &latch))
+        if (look(session, id, ret_optimistic, &frame, &latch)) {
+            /* What was read for this call has not been touched twice. */
+            if (frame == fetched)
+                tarn_half_store_relaxed(&session->view.descriptors[frame].hint, hint);
             break;
+        }
         if (frame == TARN_NO_FRAME) {
             int hold = tarn_hold_take(session);
             if (hold < 0) {
@@ -264,6 +269,10 @@ static TARN_SLOW int begin_slowly(struct tarn_session *session, struct tarn_page
                 break;
             }
             result = tarn_fetch(session, id, TARN_HINT_NONE, (unsigned)hold, &frame);
+            if (result == 0) {
+                fetched = frame;
+                hint = tarn_half_load_relaxed(&session->view.descriptors[frame].hint);
+            }
             tarn_hold_give(session, (unsigned)hold);
         } else if (latch_word_owner(latch) == session->slot) {
             result = tarn_fail(session, -EALREADY,

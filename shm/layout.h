@@ -318,9 +318,11 @@ struct tarn_bucket { /* SHARED, one line; insertion by CAS under the home's micr
 };
 
 enum {
-    HINT_COLD = 0,
-    HINT_TOUCHED = 1,
-    HINT_KEEP = 3,
+    HINT_ONCE = 0,   /* to be touched once only */
+    HINT_COLD = 1,   /* sessions that had to evict by themselves have looked a few times */
+    HINT_LOADED = 2, /* not touched since it was loaded, or since the writer looked */
+    HINT_TOUCHED = 3,
+    HINT_KEEP = 4,
 };
 
 struct tarn_descriptor {   /* SHARED, one cache line: what a hit reads of a frame */

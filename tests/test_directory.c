@@ -40,6 +40,7 @@ static struct tarn_directory_options some_options(void)
         .recovery_number = UINT64_MAX,
         .uuid = {0, 1, 127, 128, 255},
         .name = "a.b_c-D",
+        .policy = "2q",
         .shm_directory = "/dev/shm/a b",
     };
 }

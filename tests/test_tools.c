@@ -175,6 +175,7 @@ static const char *const misuses[][2] = {
     {"init \"$N\" --dir pool --mode 0777", "0777"},
     {"init \"$N\" --dir pool --mode 0888", "0888"},
     {"init \"$N\" --dir pool --frames", "--frames needs a value"},
+    {"init \"$N\" --dir pool --policy fifo", "there is no policy 'fifo'"},
     {"init \"$N\" --dir pool --colour red", "no option --colour"},
     {"init \"$N\" --dir pool -x", "no option -x"},
     {"init \"$N\" --dir pool --shm-dir /nowhere/at/all", ""},
@@ -225,7 +226,7 @@ END_TEST
 START_TEST(pool_is_made_looked_at_and_ended)
 {
     assert_runs("\"$TARN\" init \"$N\" --dir pool --frames 2M --page-size 8K --sessions 5 --files 7"
-                " --mode 0660");
+                " --mode 0660 --policy 2q");
     ck_assert_int_eq(run("\"$TARN\" init \"$N\" --dir pool"), 2);
     assert_runs("\"$TARN\" dump \"$N\"");
     assert_out("page_bytes           8192");
@@ -233,6 +234,7 @@ START_TEST(pool_is_made_looked_at_and_ended)
     assert_out("session_count        5");
     assert_out("file_count           7");
     assert_out("mode                 0660");
+    assert_out("policy           2q  ");
     assert_out("backend          no writer has run yet");
     assert_runs("\"$TARN\" check \"$N\"");
     assert_out("0 violations");

@@ -7,6 +7,7 @@
 #include <sys/mount.h>
 
 #include "lib/io/backend.h"
+#include "lib/policy/state.h"
 #include "lib/writer/state.h"
 #include "shm/holds.h"
 #include "tests/pool.h"
@@ -281,6 +282,82 @@ static long switches_of(pid_t pid)
         fclose(stream);
     return count;
 }
+
+/* Reads the page with this hint. */
+static void read_page(struct tarn_session *reader, uint64_t number, unsigned hints)
+{
+    struct tarn_pin pin;
+
+    assert_ok(reader, tarn_pin(reader, page(number), hints, &pin));
+    assert_ok(reader, tarn_unpin(reader, pin));
+}
+
+START_TEST(pages_leave_by_the_policy_that_the_pool_was_made_with)
+{
+    const struct tarn_policy_kind *kind = tarn_policy_kind((unsigned)_i);
+    struct tarn_init_options options = {.size = sizeof(options),
+                                        .directory = test_path("pool"),
+                                        .frame_bytes = 256 * PAGE_BYTES,
+                                        .session_count = 8,
+                                        .policy = tarn_policy_name(kind)};
+    struct tarn_message message = {""};
+
+    ck_assert_int_eq(tarn_init(test_pool_name(), &options, &message), 0);
+    begin_writer(TARN_IO_AUTO);
+    pool = attach_pool(test_pool_name());
+    session = open_session(pool);
+    file = make_file(session, "data", 2000);
+    for (unsigned i = 0; i < 6000; i++) {
+        read_page(session, i % 2000, i % 3 == 0 ? TARN_HINT_ONCE : TARN_HINT_NONE);
+        if (i % 7 == 0)
+            fill_page(session, page(i % 2000), (int)(i % 250));
+    }
+    for (unsigned i = 4000; i < 6000; i++)
+        if (i % 7 == 0)
+            ck_assert(page_has(session, page(i % 2000), (int)(i % 250)));
+    ck_assert_str_eq(writer->victims.policy->kind->name, options.policy);
+    ck_assert_uint_gt(tarn_load_relaxed(&writer->session->shared->counter[COUNTER_EVICTIONS]), 0);
+    assert_consistent(pool);
+    ck_assert_int_eq(tarn_detach(pool), 0);
+    ck_assert_int_eq(end_writer(), 0);
+}
+END_TEST
+
+/* A frame may be given out twice, or never again, if it is in two places, or in none. */
+START_TEST(each_frame_is_known_to_the_policy_or_empty_or_leaving)
+{
+    unsigned seen[FRAMES] = {0};
+
+    ck_assert_int_eq(tarn_detach(init_pool(test_pool_name(), test_path("pool"), FRAMES, 8)), 0);
+    begin_writer(TARN_IO_AUTO);
+    pool = attach_pool(test_pool_name());
+    session = open_session(pool);
+    file = make_file(session, "data", PAGES);
+    for (unsigned i = 0; i < 20 * PAGES; i++) {
+        read_page(session, i * 7 % PAGES, i % 5 == 0 ? TARN_HINT_KEEP : TARN_HINT_NONE);
+        if (i % 3 == 0)
+            fill_page(session, page(i * 11 % PAGES), (int)(i % 250));
+        if (i % 16 == 0)
+            tarn_frames_evict(session, 4, 256); /* as sessions do that find no free frame */
+    }
+    ck_assert_int_eq(tarn_detach(pool), 0);
+    tarn_writer_stop(writer);
+    pthread_join(writer_thread, NULL);
+    for (uint32_t frame = 0; frame < FRAMES; frame++)
+        seen[frame] = tarn_policy_page(writer->victims.policy, frame) != 0;
+    for (uint32_t i = 0; i < writer->victims.empty_count; i++)
+        seen[writer->victims.empty[i]]++;
+    for (uint32_t i = 0; i < writer->victims.leaving_count; i++) {
+        ck_assert(writer->victims.leaves[writer->victims.leaving[i]]);
+        seen[writer->victims.leaving[i]]++;
+    }
+    for (uint32_t frame = 0; frame < FRAMES; frame++)
+        ck_assert_msg(seen[frame] == 1, "frame %u: %u times", frame, seen[frame]);
+    tarn_writer_close(writer);
+    tarn_detach(writer_pool);
+    ck_assert_int_eq(writer_result, 0);
+}
+END_TEST
 
 START_TEST(idle_writer_sleeps)
 {
@@ -1045,6 +1122,8 @@ void test_suite(Suite *suite)
     add(flush, many_who_flush_share_writes_and_syncs);
     add(flush, page_held_exclusively_is_flushed_as_it_was);
     add(flush, cleaner_keeps_up_with_pages_that_do_not_fit);
+    tcase_add_loop_test(flush, pages_leave_by_the_policy_that_the_pool_was_made_with, 0, 7);
+    tcase_add_test(flush, each_frame_is_known_to_the_policy_or_empty_or_leaving);
     add(flush, idle_writer_sleeps);
     add(flush, writer_without_its_fifo_still_answers);
 

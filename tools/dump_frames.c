@@ -11,7 +11,7 @@
 
 static void add_descriptor(struct json_object *row, const struct tarn_view *view, uint32_t frame)
 {
-    static const char *const hints[] = {"cold", "touched", "?", "keep"};
+    static const char *const hints[] = {"once", "cold", "loaded", "touched", "keep"};
     const struct tarn_descriptor *descriptor = &view->descriptors[frame];
     uint32_t hint = tarn_half_load_relaxed(&descriptor->hint);
     tool_json_count(row, "frame", frame);
@@ -20,7 +20,7 @@ static void add_descriptor(struct json_object *row, const struct tarn_view *view
     decode_latch_word(row, "latch_word", tarn_load_acquire(&descriptor->latch_word));
     decode_hex(row, "sticky_word", tarn_load_relaxed(&descriptor->sticky_word));
     decode_dirty_word(row, "dirty_word", tarn_load_relaxed(&descriptor->dirty_word));
-    tool_json_text(row, "hint", hint < 4 ? hints[hint] : "?");
+    tool_json_text(row, "hint", hint <= HINT_KEEP ? hints[hint] : "?");
 }
 
 int dump_frames(struct dump *dump)

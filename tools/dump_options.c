@@ -53,6 +53,8 @@ static void add_pool(struct rows *rows, const struct segment *segment)
     add_number(rows, "recovery_number",
                read ? options.recovery_number : superblock->recovery_number, from);
     if (read)
+        add(rows, "policy", options.policy, from);
+    if (read)
         add(rows, "shm_dir",
             options.shm_directory[0] != 0 ? options.shm_directory : TARN_SHM_DIRECTORY, from);
 }

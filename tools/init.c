@@ -19,10 +19,12 @@ static const char help[] =
     "  --files N        files at a time, 1 to 65535 (256)\n"
     "  --mode MODE      permission bits of segment and directory's files, octal: 0600 or 0660,\n"
     "                   which lets the group attach (0600)\n"
+    "  --policy NAME    by which pages leave the pool: s3-fifo-adaptive (the default), s3-fifo,\n"
+    "                   clock, sieve, 2q, lru or lru-2\n"
     "  --shm-dir DIR    where segments are (/dev/shm)\n"
     "  -h, --help       this text\n";
 
-enum { DIR_OPTION = 256, FRAMES, PAGE_SIZE, SESSIONS, FILES, MODE, SHM_DIR };
+enum { DIR_OPTION = 256, FRAMES, PAGE_SIZE, SESSIONS, FILES, MODE, POLICY, SHM_DIR };
 
 static const struct option options[] = {
     {"dir", required_argument, NULL, DIR_OPTION},
@@ -31,6 +33,7 @@ static const struct option options[] = {
     {"sessions", required_argument, NULL, SESSIONS},
     {"files", required_argument, NULL, FILES},
     {"mode", required_argument, NULL, MODE},
+    {"policy", required_argument, NULL, POLICY},
     {"shm-dir", required_argument, NULL, SHM_DIR},
     {NULL, 0, NULL, 0},
 };
@@ -70,6 +73,9 @@ int tool_init(int argc, char **argv)
             break;
         case MODE:
             init.mode = parse_mode(optarg);
+            break;
+        case POLICY:
+            init.policy = optarg;
             break;
         default:
             init.shm_directory = optarg;

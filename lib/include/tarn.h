@@ -183,6 +183,8 @@ struct tarn_init_options {
     uint32_t file_count;       /* 0: 256 */
     uint32_t mode;             /* permission bits of segment and directory's files; 0: 0600. 0660
                                   lets the group in */
+    const char *policy;        /* by which pages leave: s3-fifo-adaptive (NULL), s3-fifo, clock,
+                                  sieve, 2q, lru or lru-2 */
 };
 
 /* Makes a pool: directory with options and file table, and the segment, which appears whole or not

@@ -9,7 +9,7 @@
 
 #define RESERVE_MAX   512u
 #define EVICT_BATCH   64u
-#define EVICT_LOOKS   1024u
+#define EVICT_LOOKS   1024u /* that a search without success counts as */
 #define TIDY_BUCKETS  64u
 #define CLEAN_PAGES   1024u                      /* in one background batch, at most */
 #define SAMPLES_MAX   16384u                     /* descriptors that an estimate looks at */
@@ -56,9 +56,8 @@ static uint64_t count_dirty(const struct tarn_writer *writer)
     return dirty * stride;
 }
 
-/* A dirty page that can be made clean now. */
-static bool worth_cleaning(const struct tarn_writer *writer, uint32_t frame,
-                           struct flush_entry *ret_entry)
+bool tarn_writer_worth_cleaning(const struct tarn_writer *writer, uint32_t frame,
+                                struct flush_entry *ret_entry)
 {
     const struct tarn_descriptor *descriptor = &writer->view->descriptors[frame];
     if (!dirty_word_dirty(tarn_load_relaxed(&descriptor->dirty_word)) ||
@@ -69,24 +68,32 @@ static bool worth_cleaning(const struct tarn_writer *writer, uint32_t frame,
     return file->fd >= 0 && file->background_ns <= writer->now_ns && file->op.state == OP_NONE;
 }
 
-/* Fills `entries` with dirty pages from the hand on: first those with a cold hint, then any. */
-static uint32_t choose(struct tarn_writer *writer, struct flush_entry *entries, uint32_t room)
+/* Fills `entries` with dirty pages: first those that are to leave; then, of the `others` from
+ * the hand on, those not touched lately, then any. */
+static uint32_t choose(struct tarn_writer *writer, struct flush_entry *entries, uint32_t room,
+                       bool others)
 {
     const struct tarn_view *view = writer->view;
     uint32_t frames = view->geometry.frame_count;
     uint32_t looks = frames / 4 > CLEAN_PAGES ? frames / 4 : frames;
     uint32_t count = 0, looked = 0;
+    for (uint32_t i = 0; i < writer->victims.leaving_count && count < room; i++)
+        count += tarn_writer_worth_cleaning(writer, writer->victims.leaving[i], &entries[count]);
+    if (!others)
+        return count;
     for (; looked < looks && count < room; looked++) {
         uint32_t frame = (uint32_t)(((uint64_t)writer->clean_hand + looked) % frames);
-        if (tarn_half_load_relaxed(&view->descriptors[frame].hint) == HINT_COLD &&
-            worth_cleaning(writer, frame, &entries[count]))
+        if (tarn_half_load_relaxed(&view->descriptors[frame].hint) < HINT_TOUCHED &&
+            !writer->victims.leaves[frame] &&
+            tarn_writer_worth_cleaning(writer, frame, &entries[count]))
             count++;
     }
     uint32_t cold = count;
     for (uint32_t i = 0; i < looks && cold < room / 4 && count < room; i++) {
         uint32_t frame = (uint32_t)(((uint64_t)writer->clean_hand + i) % frames);
-        if (tarn_half_load_relaxed(&view->descriptors[frame].hint) != HINT_COLD &&
-            worth_cleaning(writer, frame, &entries[count]))
+        if (tarn_half_load_relaxed(&view->descriptors[frame].hint) >= HINT_TOUCHED &&
+            !writer->victims.leaves[frame] &&
+            tarn_writer_worth_cleaning(writer, frame, &entries[count]))
             count++;
     }
     writer->clean_hand = (uint32_t)(((uint64_t)writer->clean_hand + looked) % frames);
@@ -94,7 +101,7 @@ static uint32_t choose(struct tarn_writer *writer, struct flush_entry *entries, 
 }
 
 /* Starts to write some of what is dirty. False: nothing can be written. */
-static bool clean_some(struct tarn_writer *writer)
+static bool clean_some(struct tarn_writer *writer, bool others)
 {
     uint32_t frames = writer->view->geometry.frame_count;
     uint32_t room = frames / 8 < CLEAN_PAGES ? frames / 8 : CLEAN_PAGES;
@@ -102,7 +109,7 @@ static bool clean_some(struct tarn_writer *writer)
     uint32_t count = 0;
     /* A quarter at a time, until something is found or all have been seen. */
     for (unsigned i = 0; entries != NULL && i < 4 && count == 0; i++)
-        count = choose(writer, entries, room);
+        count = choose(writer, entries, room, others);
     if (count == 0) {
         free(entries);
         return false;
@@ -112,15 +119,6 @@ static bool clean_some(struct tarn_writer *writer)
         batch->background = true;
     writer->background = batch;
     return batch != NULL;
-}
-
-/* Frames that this writer has made FREE. One that was FREE before is none of them, however often the
- * hand passes it: in a small pool that is often. */
-static uint64_t made_free(const struct tarn_writer *writer)
-{
-    const struct tarn_slot *own = writer->session->shared;
-    return tarn_load_relaxed(&own->counter[COUNTER_EVICTIONS]) +
-           tarn_load_relaxed(&own->counter[COUNTER_PREFETCHES_REVOKED]);
 }
 
 /* Below the low mark until the high one is reached. True: eviction alone does not get there. */
@@ -138,15 +136,14 @@ static bool fill_reserve(struct tarn_writer *writer)
     uint32_t want = writer->reserve_high - free;
     if (want > EVICT_BATCH)
         want = EVICT_BATCH;
-    uint64_t before = made_free(writer);
-    tarn_frames_evict(writer->session, want, EVICT_LOOKS);
-    uint64_t freed = made_free(writer) - before;
+    uint32_t freed = tarn_writer_victims_evict(writer, want);
     if (freed > 0)
         tarn_frames_freed(writer->pool);
     writer->looked = freed > want / 2 ? 0 : writer->looked + EVICT_LOOKS;
-    /* Four times around wears every access hint down; what is left is dirty or in use. */
-    writer->cleaning = writer->looked < 4 * (uint64_t)frames;
-    return writer->looked >= frames;
+    /* Four times around wears every access hint down; what is left is dirty or in use. Those that
+     * have to be written call when they are. */
+    writer->cleaning |= !tarn_writer_victims_wait(writer) && writer->looked < 4 * (uint64_t)frames;
+    return writer->looked >= frames || writer->victims.leaving_count > 0;
 }
 
 /* Above the high mark until a quarter of the frames, at most, is dirty. */
@@ -180,9 +177,12 @@ void tarn_writer_clean(struct tarn_writer *writer)
         return;
     writer->cleaned_ns = tarn_now_ns();
     tidy_some(writer);
+    writer->cleaning = tarn_writer_victims_learn(writer);
+    uint32_t frames = writer->view->geometry.frame_count;
     bool wants_frames = fill_reserve(writer);
     bool wants_clean = too_dirty(writer);
-    bool began = (wants_frames || wants_clean) && writer->background == NULL && clean_some(writer);
+    bool began = (wants_frames || wants_clean) && writer->background == NULL &&
+                 clean_some(writer, wants_clean || writer->looked >= frames);
     /* The end of the batch calls again, or a session. If there is nothing to write and nothing to
      * evict, everything is in use. */
     if (!began && writer->background == NULL && !writer->cleaning)

@@ -12,6 +12,7 @@
 
 #include "lib/directory.h"
 #include "lib/io/io.h"
+#include "lib/policy/policy.h"
 #include "lib/writer/writer.h"
 
 #define CHUNK_BYTES_MIN   65536u
@@ -136,6 +137,18 @@ struct watch {
     bool seen, cancelled;
 };
 
+/* Who leaves next. Each frame is the policy's, or `empty`, or `leaving`. */
+struct victims {
+    struct tarn_policy *policy;
+    uint64_t *generations; /* by frame: of the page that is known */
+    uint32_t *empty;       /* had no page when they were looked at last */
+    uint32_t *leaving;     /* chosen, but dirty; the first chosen first */
+    bool *leaves;          /* by frame: is it leaving? */
+    uint32_t empty_count, leaving_count, leaving_max;
+    uint32_t empty_hand; /* in `empty` */
+    uint32_t hand;       /* of a look at all frames */
+};
+
 /* Ids of I/O: what completed in the upper half, which one in the lower. */
 enum {
     ID_WRITE = 1, /* chunk */
@@ -188,6 +201,7 @@ struct tarn_writer {
     bool timer; /* somebody, or the FIFO, is to be looked at once a second */
     bool fifo_lost;
 
+    struct victims victims;
     uint32_t reserve_low, reserve_high, dirty_high;
     bool cleaning;          /* the cleaner has been called */
     bool filling, draining; /* from one of its marks to the other */
@@ -242,9 +256,28 @@ void tarn_writer_sync_failed(struct tarn_writer *writer, uint32_t file, int erro
 bool tarn_writer_writes_beyond(const struct tarn_writer *writer, uint32_t file, uint64_t count);
 bool tarn_writer_failed(const struct tarn_writer *writer);
 
+/* victims.c. */
+
+/* By the policy that the pool was made with. What is in the pool already is learned in the first
+ * rounds. */
+int tarn_writer_victims_open(struct tarn_writer *writer);
+void tarn_writer_victims_close(struct tarn_writer *writer);
+/* Looks where pages have come in. True: at so many places that another look is worth while. */
+bool tarn_writer_victims_learn(struct tarn_writer *writer);
+/* Evicts up to `want` frames. Returns how many. */
+unsigned tarn_writer_victims_evict(struct tarn_writer *writer, unsigned want);
+/* Nobody leaves before some of those that are to leave have been written? */
+static inline bool tarn_writer_victims_wait(const struct tarn_writer *writer)
+{
+    return writer->victims.leaving_count == writer->victims.leaving_max;
+}
+
 /* cleaner.c. */
 
 void tarn_writer_cleaner_init(struct tarn_writer *writer);
+/* A dirty page that can be made clean now. */
+bool tarn_writer_worth_cleaning(const struct tarn_writer *writer, uint32_t frame,
+                                struct flush_entry *ret_entry);
 void tarn_writer_clean(struct tarn_writer *writer);
 
 static inline struct tarn_file_entry *file_entry(const struct tarn_writer *writer, uint32_t id)

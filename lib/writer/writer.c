@@ -35,6 +35,7 @@ static void free_writer(struct tarn_writer *writer)
     free(writer->records);
     free(writer->files);
     free(writer->frames);
+    tarn_writer_victims_close(writer);
     free(writer->served);
     free(writer->watches);
     free(writer->slot_watch);
@@ -314,6 +315,9 @@ static int take_over(struct tarn_writer *writer)
     for (unsigned what = ID_STOP; what <= ID_FIFO; what++)
         poll_again(writer, what);
     tarn_writer_cleaner_init(writer);
+    result = tarn_writer_victims_open(writer);
+    if (result < 0)
+        return result;
     publish_figures(writer, tarn_now_ns() - begun);
     report(writer, "writer");
     return 0;
