@@ -185,6 +185,18 @@ static int attach_place(const struct place *place, const struct tarn_embedded_op
     }
 }
 
+/* What a temporary pool that could not be opened has left. */
+static void remove_place(const struct place *place)
+{
+    char path[TARN_PATH_BYTES], wake_path[TARN_PATH_BYTES + 8];
+    if (tarn_segment_path(place->name, NULL, path, NULL) == 0) {
+        tarn_wake_path(path, wake_path);
+        unlink(path);
+        unlink(wake_path);
+    }
+    remove_tree(place->directory);
+}
+
 int tarn_open_embedded(const struct tarn_embedded_options *options, struct tarn_pool **ret_pool,
                        struct tarn_session **ret_session, struct tarn_message *ret_message)
 {
@@ -215,7 +227,7 @@ int tarn_open_embedded(const struct tarn_embedded_options *options, struct tarn_
     }
     if (result < 0) {
         if (place.temporary)
-            remove_tree(place.directory);
+            remove_place(&place);
         return result;
     }
     *ret_pool = pool;

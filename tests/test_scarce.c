@@ -3,6 +3,8 @@
  * tests/kill does not have: real backends, embedded pools, policies. Each call fails once; what is
  * left of it is nothing, and the next try succeeds.
  */
+#include <glob.h>
+
 #include "lib/io/io.h"
 #include "lib/policy/policy.h"
 #include "tests/process.h"
@@ -170,9 +172,14 @@ static bool use_embedded(void)
 
 START_TEST(embedded_pool_that_cannot_be_had)
 {
+    char pattern[64];
+    glob_t left;
+
     setenv("TMPDIR", test_dir(), 1);
     fail_each(use_embedded);
     ck_assert_int_eq(rmdir(test_dir()), 0);
+    snprintf(pattern, sizeof(pattern), "/dev/shm/tarn.embedded-%d-*", (int)getpid());
+    ck_assert_int_eq(glob(pattern, 0, NULL, &left), GLOB_NOMATCH);
 }
 END_TEST
 
