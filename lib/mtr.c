@@ -690,23 +690,49 @@ static inline void mark_dirty(struct tarn_session *session, struct tarn_descript
     session->dirtied += !dirty_word_dirty(word);
 }
 
-/* Dirty word before release: who evicts looks at holds first, at the dirty word second. */
-static inline void commit_page(struct tarn_session *session, struct tarn_mtr_page *page)
+/* All pages are dirty before the first can be seen: who has seen one of them may have the others
+ * flushed. And each before its release: who evicts looks at holds first, at the dirty word second.
+ * True: some are NEW. */
+static inline bool mark_pages(struct tarn_session *session)
 {
-    struct tarn_descriptor *descriptor = descriptor_of(session, page);
-    if (PLANTED(HOLD_GIVEN_BEFORE_DIRTY))
-        tarn_half_store_release(session->hold[page->hold], 0);
-    if (PLANTED(RELEASED_BEFORE_DIRTY))
-        tarn_latch_release(&descriptor->latch_word, session->slot);
-    if (page->fresh) {
-        mark_dirty(session, descriptor);
-        tarn_frame_publish(session, page->frame_plus_one - 1, page->claim);
-    } else {
+    bool fresh = false;
+    for (unsigned i = 0; i < session->mtr_count; i++) {
+        struct tarn_mtr_page *page = &session->mtr_page[i];
+        if (page->frame_plus_one == 0)
+            continue;
+        struct tarn_descriptor *descriptor = descriptor_of(session, page);
+        if (PLANTED(HOLD_GIVEN_BEFORE_DIRTY))
+            tarn_half_store_release(session->hold[page->hold], 0);
+        if (PLANTED(RELEASED_BEFORE_DIRTY))
+            tarn_latch_release(&descriptor->latch_word, session->slot);
         if (page->writable)
             mark_dirty(session, descriptor);
-        tarn_latch_release(&descriptor->latch_word, session->slot);
+        fresh |= page->fresh;
     }
-    forget(session, page);
+    return fresh;
+}
+
+/* NEW pages first: until they are VALID, a flush passes them over. */
+static TARN_SLOW void publish_pages(struct tarn_session *session)
+{
+    for (unsigned i = 0; i < session->mtr_count; i++) {
+        struct tarn_mtr_page *page = &session->mtr_page[i];
+        if (page->frame_plus_one == 0 || !page->fresh)
+            continue;
+        tarn_frame_publish(session, page->frame_plus_one - 1, page->claim);
+        forget(session, page);
+    }
+}
+
+static inline void release_pages(struct tarn_session *session)
+{
+    for (unsigned i = 0; i < session->mtr_count; i++) {
+        struct tarn_mtr_page *page = &session->mtr_page[i];
+        if (page->frame_plus_one == 0)
+            continue;
+        tarn_latch_release(&descriptor_of(session, page)->latch_word, session->slot);
+        forget(session, page);
+    }
 }
 
 /* Commits of changed pages between two looks whether the writer sleeps. */
@@ -757,9 +783,9 @@ int tarn_mtr_commit(struct tarn_session *session, unsigned flags)
     unsigned changed_count = find_changed(session, changed);
     if (!PLANTED(NO_COMMIT_POINT))
         set_word(session, session->mtr_count, MTR_COMMITTED); /* the commit point */
-    for (unsigned i = 0; i < session->mtr_count; i++)
-        if (session->mtr_page[i].frame_plus_one != 0)
-            commit_page(session, &session->mtr_page[i]);
+    if (mark_pages(session))
+        publish_pages(session);
+    release_pages(session);
     end(session);
     tarn_counter(session, COUNTER_COMMITS, 1);
     if (session->dirtied >= TELL_WRITER_EVERY) {

@@ -33,55 +33,77 @@ static bool give_back_frame(const struct tarn_view *view, uint32_t frame, unsign
     }
 }
 
-/* A NEW page that was committed: dirty word, then VALID. */
-static void finish_new_page(struct tarn_descriptor *descriptor, unsigned owner)
+static void mark_dirty(struct tarn_descriptor *descriptor)
 {
-    for (;;) {
-        uint64_t seen = tarn_load_acquire(&descriptor->frame_word);
-        if (!frame_word_is(seen, FRAME_CLAIMED, owner))
-            return;
-        tarn_store_relaxed(&descriptor->dirty_word,
-                           dirty_word_changed(tarn_load_relaxed(&descriptor->dirty_word)));
-        if (tarn_cas_full(&descriptor->frame_word, seen, frame_word_valid(seen))) {
-            if (seen & FRAME_WAITERS)
-                tarn_wake(&descriptor->frame_word);
-            return;
-        }
-    }
+    tarn_store_relaxed(&descriptor->dirty_word,
+                       dirty_word_changed(tarn_load_relaxed(&descriptor->dirty_word)));
 }
 
-/* A page is touched only while its latch word names the session. */
-static void finish_page(const struct tarn_view *view, uint64_t entry, unsigned owner,
-                        bool committed)
+static struct tarn_descriptor *descriptor_of(const struct tarn_view *view, uint64_t entry)
 {
     uint32_t frame = mtr_entry_frame_plus_one(entry) - 1;
-    if (frame >= view->geometry.frame_count)
+    return frame < view->geometry.frame_count ? &view->descriptors[frame] : NULL;
+}
+
+/* Of a committed mini-transaction. A page is touched only while frame word or latch word names the
+ * session. */
+static void mark_page(const struct tarn_view *view, uint64_t entry, unsigned owner)
+{
+    struct tarn_descriptor *descriptor = descriptor_of(view, entry);
+    if (descriptor == NULL)
         return;
-    struct tarn_descriptor *descriptor = &view->descriptors[frame];
-    if (committed)
-        finish_new_page(descriptor, owner);
+    uint64_t latch = tarn_load_acquire(&descriptor->latch_word);
+    if (frame_word_is(tarn_load_acquire(&descriptor->frame_word), FRAME_CLAIMED, owner) ||
+        (latch_word_owner(latch) == owner && mtr_entry_shadow_plus_one(entry) != 0 &&
+         !PLANTED(REAPED_COMMIT_LEFT_CLEAN)))
+        mark_dirty(descriptor);
+}
+
+static void publish_page(const struct tarn_view *view, uint64_t entry, unsigned owner)
+{
+    struct tarn_descriptor *descriptor = descriptor_of(view, entry);
+    uint64_t seen;
+    do {
+        if (descriptor == NULL)
+            return;
+        seen = tarn_load_acquire(&descriptor->frame_word);
+        if (!frame_word_is(seen, FRAME_CLAIMED, owner))
+            return;
+    } while (!tarn_cas_full(&descriptor->frame_word, seen, frame_word_valid(seen)));
+    if (seen & FRAME_WAITERS)
+        tarn_wake(&descriptor->frame_word);
+}
+
+static void release_page(const struct tarn_view *view, uint64_t entry, unsigned owner,
+                         bool committed)
+{
+    struct tarn_descriptor *descriptor = descriptor_of(view, entry);
+    if (descriptor == NULL)
+        return;
     uint64_t latch = tarn_load_acquire(&descriptor->latch_word);
     if (latch_word_owner(latch) != owner && !PLANTED(RESTORED_WITHOUT_LATCH))
         return;
-    if (mtr_entry_shadow_plus_one(entry) != 0 &&
-        !(committed && PLANTED(REAPED_COMMIT_LEFT_CLEAN))) {
-        if (committed)
-            tarn_store_relaxed(&descriptor->dirty_word,
-                               dirty_word_changed(tarn_load_relaxed(&descriptor->dirty_word)));
-        else
-            tarn_shadow_restore(view, entry);
-    }
+    if (!committed && mtr_entry_shadow_plus_one(entry) != 0)
+        tarn_shadow_restore(view, entry);
     tarn_latch_release(&descriptor->latch_word, owner);
 }
 
+/* Undone, or brought to its end in the order of a commit: all pages dirty, NEW ones VALID, then the
+ * others released. */
 static void finish_mtr(const struct tarn_view *view, struct tarn_slot *shared, unsigned slot)
 {
     uint64_t word = tarn_load_acquire(&shared->mtr); /* pairs: "mtr" */
-    unsigned state = mtr_word_state(word);
+    unsigned state = mtr_word_state(word), count = mtr_word_count(word);
     if (state == MTR_NONE)
         return;
-    for (unsigned i = 0; i < mtr_word_count(word) && i < TARN_MTR_ENTRIES_MAX; i++)
-        finish_page(view, tarn_load_relaxed(&shared->mtr_entry[i]), slot, state == MTR_COMMITTED);
+    if (count > TARN_MTR_ENTRIES_MAX)
+        count = TARN_MTR_ENTRIES_MAX;
+    for (unsigned i = 0; i < count && state == MTR_COMMITTED; i++)
+        mark_page(view, tarn_load_relaxed(&shared->mtr_entry[i]), slot);
+    for (unsigned i = 0; i < count && state == MTR_COMMITTED; i++)
+        publish_page(view, tarn_load_relaxed(&shared->mtr_entry[i]), slot);
+    for (unsigned i = 0; i < count; i++)
+        release_page(view, tarn_load_relaxed(&shared->mtr_entry[i]), slot, state == MTR_COMMITTED);
     tarn_store_release(&shared->mtr, mtr_word_of(mtr_word_serial(word) + 1, 0, MTR_NONE));
 }
 

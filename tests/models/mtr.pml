@@ -235,23 +235,29 @@ inline change() {
 #endif
 }
 
-inline commit_page(f) {
+inline mark_page(f) {
     if
-    :: f < POOL && MUT == 15 ->
-        STEP(lx[f] = 0; LATER(ver[f]));              /* released before it is dirty */
-        STEP(dirty[f] = 1)
-    :: f < POOL && MUT != 15 ->
-        STEP(dirty[f] = 1);
-        STEP(lx[f] = 0; LATER(ver[f]))
-    :: f >= POOL && MUT == 16 ->
-        STEP(st[f] = VALID);                         /* VALID before it is dirty */
-        STEP(dirty[f] = 1);
-        STEP(claim[1] = NONE)
-    :: f >= POOL && MUT != 16 ->
-        STEP(dirty[f] = 1);
-        STEP(st[f] = VALID);
-        STEP(claim[1] = NONE)
+    :: MUT == 15 && f < POOL || MUT == 16 && f >= POOL || MUT == 23 -> skip
+    :: else -> STEP(dirty[f] = 1)
     fi
+}
+
+inline publish_page(f) {
+    if
+    :: f >= POOL ->
+        if :: MUT == 23 -> STEP(dirty[f] = 1) :: else fi;
+        STEP(st[f] = VALID);
+        if :: MUT == 16 -> STEP(dirty[f] = 1) :: else fi;  /* VALID before it is dirty */
+        STEP(claim[1] = NONE);
+        STEP(ep[j] = NONE; es[j] = NONE)
+    :: else
+    fi
+}
+
+inline release_page(f) {
+    if :: MUT == 23 -> STEP(dirty[f] = 1) :: else fi;  /* page by page */
+    STEP(lx[f] = 0; LATER(ver[f]));
+    if :: MUT == 15 -> STEP(dirty[f] = 1) :: else fi   /* released before it is dirty */
 }
 
 inline abort_page(f, s) {
@@ -296,6 +302,18 @@ proctype M()
         fi;
         j = 0;
         do
+        :: commits && j < mc -> if :: ep[j] != NONE -> mark_page(ep[j]) :: else fi; j++
+        :: else -> break
+        od;
+#ifdef NEW
+        j = 0;
+        do
+        :: commits && j < mc -> if :: ep[j] != NONE -> publish_page(ep[j]) :: else fi; j++
+        :: else -> break
+        od;
+#endif
+        j = 0;
+        do
         :: j < mc ->
             if
             :: commits && MUT == 18 && j == 1 -> STEP(ms = COMMITTED; committed++)
@@ -305,7 +323,7 @@ proctype M()
             :: ep[j] == NONE || MUT == 6 && j == 0 -> skip
             :: else ->
                 if
-                :: commits -> commit_page(ep[j])
+                :: commits -> release_page(ep[j])
                 :: else -> abort_page(ep[j], es[j])
                 fi;
 #if MUT != 2
@@ -370,6 +388,12 @@ out:
     atomic { v = 0; w = 0; x = 0; y = 0 }
 }
 
+/* Whoever has seen a change may have all of it made durable: what is dirty is flushed. */
+proctype P()
+{
+    atomic { lx[0] == 0 -> assert((a[0] & 15) == 0 || dirty[SECOND]) }
+}
+
 proctype T()
 {
     byte n;
@@ -393,7 +417,7 @@ proctype Q()
     :: atomic {
         if
         :: !IS_LIVE -> assert(committed == 0); break
-        :: IS_LIVE && st[table] == VALID -> assert(committed == 1 && a[table] == 1); break
+        :: IS_LIVE && st[table] == VALID -> assert(committed == 1 && a[table] == 1 && dirty[0]); break
         :: else -> f = table; g = gen[f]
         fi
     }
@@ -413,16 +437,21 @@ inline clear_claim(i) {
     fi
 }
 
+inline finish_mark(f, s) {
+    if
+    :: MUT == 24 -> skip
+    :: f != NONE && f >= POOL && st[f] == CLAIMED && MUT != 19 -> RSTEP(dirty[f] = 1)
+    :: f < POOL && lx[f] == 1 && s != NONE -> RSTEP(dirty[f] = 1)
+    :: else
+    fi
+}
+
 inline finish_new(f) {
     if
-    :: st[f] == CLAIMED ->
-#if MUT == 19
+    :: f != NONE && f >= POOL && st[f] == CLAIMED ->
+        if :: MUT == 24 -> RSTEP(dirty[f] = 1) :: else fi;
         atomic { if :: st[f] == CLAIMED -> st[f] = VALID :: else fi; RDIE }
-        RSTEP(dirty[f] = 1)                          /* VALID before it is dirty */
-#else
-        RSTEP(dirty[f] = 1);
-        atomic { if :: st[f] == CLAIMED -> st[f] = VALID :: else fi; RDIE }
-#endif
+        if :: MUT == 19 -> RSTEP(dirty[f] = 1) :: else fi      /* VALID before it is dirty */
     :: else
     fi
 }
@@ -448,13 +477,12 @@ inline restore(f, s) {
 inline finish_page(f, s) {
     if
     :: f == NONE -> skip
-    :: f != NONE && f >= POOL ->
-        if :: ms == COMMITTED -> finish_new(f) :: else fi
+    :: f != NONE && f >= POOL -> skip
     :: f < POOL && lx[f] != 1 && MUT != 21 -> skip
     :: f < POOL && (lx[f] == 1 || MUT == 21) ->      /* MUT 21: whoever has the latch */
         if
         :: ms == ACTIVE && s != NONE -> restore(f, s)
-        :: ms == COMMITTED && s != NONE -> RSTEP(dirty[f] = 1)
+        :: ms == COMMITTED && s != NONE && MUT == 24 -> RSTEP(dirty[f] = 1)  /* page by page */
         :: else
         fi;
         atomic { if :: lx[f] == 1 -> lx[f] = 0; LATER(ver[f]) :: else fi; RDIE }
@@ -475,6 +503,19 @@ again:
 #endif
     if
     :: ms != NIL ->
+        j = 0;
+        do
+        :: ms == COMMITTED && j < mc -> finish_mark(ep[j], es[j]); j++
+        :: else -> break
+        od;
+#ifdef NEW
+        j = 0;
+        do
+        :: ms == COMMITTED && j < mc -> finish_new(ep[j]); j++
+        :: else -> break
+        od;
+#endif
+        j = 0;
         do
         :: j < mc -> finish_page(ep[j], es[j]); j++
         :: else -> break
@@ -528,6 +569,7 @@ init
         run Q();
 #else
         run O();
+        run P();
 #endif
         run T();
         run reaper(1);
