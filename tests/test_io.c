@@ -148,7 +148,7 @@ static bool is_quiet(struct tarn_io *io)
 
 static void write_whole(struct tarn_io *io, char *data, size_t bytes)
 {
-    ck_assert_int_eq(tarn_io_write(io, 0, data, bytes, 0, 1), 0);
+    ck_assert_int_eq(tarn_io_write(io, 0, data, bytes, 0, 0, 1), 0);
     ck_assert_int_eq(result_of(io, 1), (int64_t)bytes);
 }
 
@@ -191,7 +191,7 @@ START_TEST(written_pages_are_read_back)
     for (unsigned queued = 0, done = 0; done < COUNT;) {
         size_t at = (size_t)queued * 77 % COUNT;
         if (queued < COUNT && !tarn_io_write(io, 3, data + (FROM + at) * PAGE_BYTES, PAGE_BYTES,
-                                             at * PAGE_BYTES, at)) {
+                                             at * PAGE_BYTES, 0, at)) {
             queued++;
             continue;
         }
@@ -242,7 +242,7 @@ START_TEST(mixed_storm_keeps_ids_and_bytes_apart)
                 ck_assert_int_eq(tarn_io_read(io, 0, at, BYTES, (uint64_t)s * BYTES, s), 0);
             } else {
                 fill(at, BYTES, s * 7 + ++slots[s].version);
-                ck_assert_int_eq(tarn_io_write(io, 0, at, BYTES, (uint64_t)s * BYTES, s), 0);
+                ck_assert_int_eq(tarn_io_write(io, 0, at, BYTES, (uint64_t)s * BYTES, 0, s), 0);
             }
             slots[s].busy = true;
             busy++;
@@ -275,8 +275,8 @@ START_TEST(requests_beyond_the_depth_are_busy_until_a_completion_is_taken)
 
     ck_assert_int_eq(tarn_io_set_file(io, 0, fd), 0);
     for (unsigned i = 0; i < 3; i++)
-        ck_assert_int_eq(tarn_io_write(io, 0, data + i, 1, i, i), 0);
-    ck_assert_int_eq(tarn_io_write(io, 0, data, 1, 3, 3), -EBUSY);
+        ck_assert_int_eq(tarn_io_write(io, 0, data + i, 1, i, 0, i), 0);
+    ck_assert_int_eq(tarn_io_write(io, 0, data, 1, 3, 0, 3), -EBUSY);
     ck_assert_int_eq(tarn_io_sync(io, 0, 3), -EBUSY);
 
     /* Carried out, and both queues perhaps empty: still in flight for the caller. */
@@ -302,7 +302,7 @@ START_TEST(completions_that_were_not_taken_come_with_the_next_call)
 
     ck_assert_int_eq(tarn_io_set_file(io, 0, fd), 0);
     for (unsigned i = 0; i < 10; i++)
-        ck_assert_int_eq(tarn_io_write(io, 0, &byte, 1, i, i), 0);
+        ck_assert_int_eq(tarn_io_write(io, 0, &byte, 1, i, 0, i), 0);
     ck_assert_int_eq(tarn_io_submit(io), 0);
     usleep(50000);
     for (unsigned taken = 0; taken < 10;) {
@@ -323,10 +323,56 @@ START_TEST(short_transfers_are_carried_on)
 {
     struct tarn_io *io = open_backend(_i, DEPTH);
 
-    io->transfer_bytes_max = 1000;
+    io->try_bytes_max = 1000;
     roundtrip(io);
-    io->transfer_bytes_max = 1;
+    io->try_bytes_max = 1;
     roundtrip(io);
+    tarn_io_close(io);
+}
+END_TEST
+
+/* Pages of the file that the kernel has and the device has not; -1: it does not say. */
+static int64_t undurable_pages(int fd)
+{
+    enum { CACHESTAT = 451 };
+    struct {
+        uint64_t from, bytes;
+    } all = {0, 0};
+    struct {
+        uint64_t cached, dirty, writeback, evicted, recently_evicted;
+    } pages;
+
+    return syscall(CACHESTAT, fd, &all, &pages, 0) ? -1 : (int64_t)(pages.dirty + pages.writeback);
+}
+
+/* From within the registered buffer and from elsewhere, carried on in parts. */
+START_TEST(durable_write_leaves_nothing_for_a_sync)
+{
+    char *data = pages(2 * PAGE_BYTES);
+    struct tarn_io *io = open_with((struct tarn_io_options){
+        .backend = (enum tarn_io_backend)_i,
+        .depth = DEPTH,
+        .file_count = 1,
+        .buffer = data,
+        .buffer_bytes = PAGE_BYTES,
+    });
+    int fd = scratch_file();
+
+    ck_assert(tarn_io_capabilities(io)->durable_writes);
+    ck_assert_int_eq(tarn_io_set_file(io, 0, fd), 0);
+    write_whole(io, data, PAGE_BYTES);
+    if (undurable_pages(fd) <= 0)
+        test_skip("cachestat() tells nothing here");
+    ck_assert_int_eq(fdatasync(fd), 0);
+    for (unsigned i = 0; i < 4; i++) {
+        io->try_bytes_max = i < 2 ? PAGE_BYTES : 1000;
+        fill(data, 2 * PAGE_BYTES, i);
+        ck_assert_int_eq(tarn_io_write(io, 0, data + i % 2 * PAGE_BYTES, PAGE_BYTES,
+                                       (uint64_t)i * PAGE_BYTES, TARN_IO_DURABLE, i),
+                         0);
+        ck_assert_int_eq(result_of(io, i), PAGE_BYTES);
+        ck_assert_int_eq(undurable_pages(fd), 0);
+    }
     tarn_io_close(io);
 }
 END_TEST
@@ -363,7 +409,7 @@ START_TEST(short_write_is_never_counted_as_whole)
     signal(SIGXFSZ, SIG_IGN);
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &(struct rlimit){6000, 6000}), 0);
     ck_assert_int_eq(tarn_io_set_file(io, 0, fd), 0);
-    ck_assert_int_eq(tarn_io_write(io, 0, data, sizeof(data), 0, 1), 0);
+    ck_assert_int_eq(tarn_io_write(io, 0, data, sizeof(data), 0, 0, 1), 0);
     ck_assert_int_eq(result_of(io, 1), -EFBIG);
     ck_assert_int_eq(fstat(fd, &status), 0);
     ck_assert_int_eq(status.st_size, 6000);
@@ -384,11 +430,11 @@ START_TEST(failures_come_with_their_id)
     ck_assert_int_eq(tarn_io_set_file(io, 0, scratch_file()), 0);
     ck_assert_int_eq(tarn_io_set_file(io, 1, full), 0);
     ck_assert_int_eq(tarn_io_set_file(io, 2, memory), 0);
-    ck_assert_int_eq(tarn_io_write(io, 1, data, sizeof(data), 0, 0), 0);
+    ck_assert_int_eq(tarn_io_write(io, 1, data, sizeof(data), 0, 0, 0), 0);
     ck_assert_int_eq(tarn_io_read(io, 2, data, sizeof(data), 0, 1), 0);
-    ck_assert_int_eq(tarn_io_write(io, 2, data, sizeof(data), 0, 2), 0);
+    ck_assert_int_eq(tarn_io_write(io, 2, data, sizeof(data), 0, 0, 2), 0);
     ck_assert_int_eq(tarn_io_sync(io, 3, 3), 0);
-    ck_assert_int_eq(tarn_io_write(io, 0, data, sizeof(data), 0, 4), 0);
+    ck_assert_int_eq(tarn_io_write(io, 0, data, sizeof(data), 0, 0, 4), 0);
     for (unsigned i = 0; i < 5; i++) {
         ck_assert_int_eq(tarn_io_wait(io, PATIENCE_NS, completions, 1), 1);
         ck_assert_int_eq(results[completions[0].id], 1);
@@ -444,9 +490,12 @@ START_TEST(bad_arguments_are_refused)
 
     io = open_with(good);
     ck_assert_int_eq(tarn_io_read(io, 1, &byte, 1, 0, 0), -EINVAL);
-    ck_assert_int_eq(tarn_io_write(io, 0, &byte, 0, 0, 0), -EINVAL);
-    ck_assert_int_eq(tarn_io_write(io, 0, &byte, 1, UINT64_MAX, 0), -EINVAL);
-    ck_assert_int_eq(tarn_io_write(io, 0, &byte, 1, INT64_MAX, 0), -EINVAL);
+    ck_assert_int_eq(tarn_io_write(io, 0, &byte, 0, 0, 0, 0), -EINVAL);
+    ck_assert_int_eq(tarn_io_write(io, 0, &byte, 1, UINT64_MAX, 0, 0), -EINVAL);
+    ck_assert_int_eq(tarn_io_write(io, 0, &byte, 1, INT64_MAX, 0, 0), -EINVAL);
+    ck_assert_int_eq(tarn_io_write(io, 0, &byte, 1, 0, 2, 0), -EINVAL);
+    io->capabilities.durable_writes = false;
+    ck_assert_int_eq(tarn_io_write(io, 0, &byte, 1, 0, TARN_IO_DURABLE, 0), -EINVAL);
     ck_assert_int_eq(tarn_io_sync(io, 1, 0), -EINVAL);
     ck_assert_int_eq(tarn_io_poll(io, -1, 0), -EINVAL);
     ck_assert_int_eq(tarn_io_set_file(io, 1, 0), -EINVAL);
@@ -463,7 +512,7 @@ START_TEST(file_number_changes_only_when_nothing_is_in_flight_for_it)
     char data[] = "first", byte;
 
     ck_assert_int_eq(tarn_io_set_file(io, 0, first), 0);
-    ck_assert_int_eq(tarn_io_write(io, 0, data, sizeof(data), 0, 1), 0);
+    ck_assert_int_eq(tarn_io_write(io, 0, data, sizeof(data), 0, 0, 1), 0);
     ck_assert_int_eq(tarn_io_set_file(io, 0, second), -EBUSY);
     ck_assert_int_eq(tarn_io_set_file(io, 1, second), 0);
     ck_assert_int_eq(tarn_io_submit(io), 0);
@@ -584,7 +633,7 @@ START_TEST(close_carries_out_what_is_queued_and_in_flight)
     for (unsigned i = 0; i < DEPTH; i++) {
         char *at = data + (size_t)i * BYTES;
         fill(at, BYTES, i);
-        ck_assert_int_eq(tarn_io_write(io, 0, at, BYTES, (uint64_t)i * BYTES, i), 0);
+        ck_assert_int_eq(tarn_io_write(io, 0, at, BYTES, (uint64_t)i * BYTES, 0, i), 0);
         if (i == DEPTH / 2)
             ck_assert_int_eq(tarn_io_submit(io), 0);
     }
@@ -731,7 +780,7 @@ START_TEST(full_queues_are_not_an_error)
     ck_assert_int_eq(pipe(ends), 0);
     ck_assert_int_eq(tarn_io_set_file(io, 0, scratch_file()), 0);
     unsigned poll_count = queue_polls(io, ends[0]);
-    ck_assert_int_eq(tarn_io_write(io, 0, &byte, 1, 0, 9999), 0);
+    ck_assert_int_eq(tarn_io_write(io, 0, &byte, 1, 0, 0, 9999), 0);
     ck_assert_int_eq(result_of(io, 9999), 1);
     for (unsigned i = 0; i < poll_count; i += 2)
         ck_assert_int_eq(tarn_io_poll_cancel(io, i), 0);
@@ -849,7 +898,7 @@ static void *queue_submit_and_leave(void *argument)
     struct mover *mover = argument;
 
     for (unsigned i = 0; i < DEPTH; i++)
-        tarn_io_write(mover->io, i % 2, mover->data, 64 * PAGE_BYTES, i * 64 * PAGE_BYTES, i);
+        tarn_io_write(mover->io, i % 2, mover->data, 64 * PAGE_BYTES, i * 64 * PAGE_BYTES, 0, i);
     tarn_io_poll(mover->io, mover->poll_fd, 100);
     tarn_io_submit(mover->io);
     tarn_io_sync(mover->io, 0, 200); /* refused, the depth is used up: tells nobody anything */
@@ -958,7 +1007,7 @@ START_TEST(refused_submit_leaves_the_requests_queued)
     ck_assert_int_eq(tarn_io_set_file(refused.io, 0, scratch_file()), 0);
     for (unsigned round = 0; is_uring(refused.io) && round < 2; round++) {
         for (unsigned i = 0; i < DEPTH; i++)
-            ck_assert_int_eq(tarn_io_write(refused.io, 0, &byte, 1, i, i), 0);
+            ck_assert_int_eq(tarn_io_write(refused.io, 0, &byte, 1, i, 0, i), 0);
         ck_assert_int_eq(pthread_create(&thread, NULL, submit_in_vain, &refused), 0);
         ck_assert_int_eq(pthread_join(thread, NULL), 0);
         for (unsigned i = 0; i < DEPTH; i++) {
@@ -981,7 +1030,7 @@ START_TEST(close_does_not_hang_on_requests_that_were_refused)
     if (is_uring(io))
         refuse_submits(EBUSY);
     ck_assert_int_eq(tarn_io_set_file(io, 0, scratch_file()), 0);
-    ck_assert_int_eq(tarn_io_write(io, 0, &byte, 1, 0, 1), 0);
+    ck_assert_int_eq(tarn_io_write(io, 0, &byte, 1, 0, 0, 1), 0);
     tarn_io_close(io);
 }
 END_TEST
@@ -1168,6 +1217,48 @@ START_TEST(transfer_ends_with_its_last_byte_or_the_end_of_the_file)
 }
 END_TEST
 
+/* As the kernel says it, as older ones and sandboxes do, and as for what is misaligned. */
+START_TEST(refused_durable_write_is_told_from_a_failed_one)
+{
+    static const int refusals[] = {-EOPNOTSUPP, -ENOSYS, -EINVAL};
+    const struct tarn_io_request start = {
+        .kind = TARN_IO_REQUEST_WRITE, .bytes = 1000, .durable = true};
+    struct tarn_io_request request;
+
+    for (unsigned i = 0; i < 3; i++) {
+        request = start;
+        ck_assert(!tarn_io_request_finished(&request, 600));
+        ck_assert(tarn_io_request_finished(&request, refusals[i]));
+        ck_assert_int_eq(request.result, -EOPNOTSUPP);
+    }
+    request = start;
+    ck_assert(tarn_io_request_finished(&request, -EIO));
+    ck_assert_int_eq(request.result, -EIO);
+    request = start;
+    request.durable = false;
+    ck_assert(tarn_io_request_finished(&request, -EINVAL));
+    ck_assert_int_eq(request.result, -EINVAL);
+}
+END_TEST
+
+/* Some files below /proc are written with a method of old, which takes no flags. */
+START_TEST(file_that_cannot_be_written_durably_says_so)
+{
+    struct tarn_io *io = open_backend(TARN_IO_THREADS, 1);
+    int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+    char score[8];
+
+    ck_assert_int_ge(fd, 0);
+    ssize_t bytes = read(fd, score, sizeof(score));
+    ck_assert_int_gt(bytes, 0);
+    ck_assert_int_eq(tarn_io_set_file(io, 0, fd), 0);
+    ck_assert_int_eq(tarn_io_write(io, 0, score, (size_t)bytes, 0, TARN_IO_DURABLE, 1), 0);
+    ck_assert_int_eq(result_of(io, 1), -EOPNOTSUPP);
+    write_whole(io, score, (size_t)bytes);
+    tarn_io_close(io);
+}
+END_TEST
+
 /* What both backends must do alike; a loop's _i is the backend. */
 static void add_all(TCase *tcase, enum tarn_io_backend backend)
 {
@@ -1177,6 +1268,7 @@ static void add_all(TCase *tcase, enum tarn_io_backend backend)
         requests_beyond_the_depth_are_busy_until_a_completion_is_taken,
         completions_that_were_not_taken_come_with_the_next_call,
         short_transfers_are_carried_on,
+        durable_write_leaves_nothing_for_a_sync,
         read_across_the_end_gives_what_there_was,
         short_write_is_never_counted_as_whole,
         failures_come_with_their_id,
@@ -1221,6 +1313,8 @@ void test_suite(Suite *suite)
 
     tcase_add_test(tries, interrupted_tries_are_repeated_but_not_for_ever);
     tcase_add_test(tries, transfer_ends_with_its_last_byte_or_the_end_of_the_file);
+    tcase_add_test(tries, refused_durable_write_is_told_from_a_failed_one);
+    tcase_add_test(tries, file_that_cannot_be_written_durably_says_so);
     add_all(test_case(suite, "io_uring", TIME_LIMIT_S), TARN_IO_URING);
     add_all(test_case(suite, "threads", TIME_LIMIT_S), TARN_IO_THREADS);
     add_refusals(test_case(suite, "refusals", TIME_LIMIT_S));

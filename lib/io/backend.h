@@ -32,6 +32,7 @@ struct tarn_io_request {
     enum tarn_io_request_kind kind;
     int file; /* file number; descriptor of a poll */
     unsigned retry_count;
+    bool durable; /* of a write */
     bool cancelled;
 };
 
@@ -47,7 +48,7 @@ struct tarn_io_file {
 
 struct tarn_io_ops {
     const char *name;
-    /* Sets io->state and io->descriptor. */
+    /* Sets io->state, io->descriptor and the capabilities. */
     int (*open)(struct tarn_io *io, const struct tarn_io_options *options);
     void (*close)(struct tarn_io *io);
     /* Before io->files is changed; NULL: nothing to do. */
@@ -75,7 +76,7 @@ struct tarn_io {
     unsigned file_count;
     char *buffer; /* as registered, or NULL */
     size_t buffer_bytes;
-    size_t transfer_bytes_max; /* of one try; tests make it small */
+    size_t try_bytes_max; /* of a transfer; tests make it small */
 };
 
 extern const struct tarn_io_ops tarn_io_uring_ops;

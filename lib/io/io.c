@@ -11,7 +11,10 @@
 #include "lib/io/backend.h"
 
 /* The kernel moves at most 2 GiB less a page at once, and a count must fit an io_uring entry. */
-#define TRANSFER_BYTES_MAX ((size_t)1 << 30)
+#define TRY_BYTES_MAX ((size_t)1 << 30)
+
+/* What one request to a disk moves at best: larger ones the kernel cuts anyway. */
+#define TRANSFER_BYTES_MAX ((size_t)512 << 10)
 
 /* Direct I/O ends between sectors only at the end of the file. */
 #define SECTOR_BYTES_MIN 512
@@ -65,6 +68,8 @@ bool tarn_io_request_finished(struct tarn_io_request *request, int64_t result)
         request->retry_count++;
         return false;
     }
+    if (request->durable && (result == -EINVAL || result == -ENOSYS))
+        result = -EOPNOTSUPP;
     request->result = result;
     if (!is_transfer(request))
         return true;
@@ -93,7 +98,7 @@ bool tarn_io_request_finished(struct tarn_io_request *request, int64_t result)
 
 size_t tarn_io_request_try_bytes(const struct tarn_io *io, const struct tarn_io_request *request)
 {
-    return request->bytes < io->transfer_bytes_max ? request->bytes : io->transfer_bytes_max;
+    return request->bytes < io->try_bytes_max ? request->bytes : io->try_bytes_max;
 }
 
 static size_t request_count_max(unsigned depth)
@@ -160,7 +165,8 @@ int tarn_io_open(const struct tarn_io_options *options, struct tarn_io **ret_io)
     if (!io)
         return -ENOMEM;
     io->capabilities.depth = options->depth;
-    io->transfer_bytes_max = TRANSFER_BYTES_MAX;
+    io->capabilities.transfer_bytes_max = TRANSFER_BYTES_MAX;
+    io->try_bytes_max = TRY_BYTES_MAX;
     io->poll_count_max = TARN_IO_POLL_COUNT_MAX;
     io->file_count = options->file_count;
     io->requests = calloc(request_count_max(options->depth), sizeof(*io->requests));
@@ -241,7 +247,7 @@ static int queue_file_request(struct tarn_io *io, enum tarn_io_request_kind kind
 }
 
 static int queue_transfer(struct tarn_io *io, enum tarn_io_request_kind kind, unsigned file,
-                          char *data, size_t bytes, uint64_t offset, uint64_t id)
+                          char *data, size_t bytes, uint64_t offset, bool durable, uint64_t id)
 {
     struct tarn_io_request *request;
 
@@ -255,19 +261,23 @@ static int queue_transfer(struct tarn_io *io, enum tarn_io_request_kind kind, un
     request->data = data;
     request->bytes = bytes;
     request->offset = offset;
+    request->durable = durable;
     return 0;
 }
 
 int tarn_io_read(struct tarn_io *io, unsigned file, void *data, size_t bytes, uint64_t offset,
                  uint64_t id)
 {
-    return queue_transfer(io, TARN_IO_REQUEST_READ, file, data, bytes, offset, id);
+    return queue_transfer(io, TARN_IO_REQUEST_READ, file, data, bytes, offset, false, id);
 }
 
 int tarn_io_write(struct tarn_io *io, unsigned file, const void *data, size_t bytes,
-                  uint64_t offset, uint64_t id)
+                  uint64_t offset, unsigned flags, uint64_t id)
 {
-    return queue_transfer(io, TARN_IO_REQUEST_WRITE, file, (char *)data, bytes, offset, id);
+    if (flags & ~(io->capabilities.durable_writes ? TARN_IO_DURABLE : 0u))
+        return -EINVAL;
+    return queue_transfer(io, TARN_IO_REQUEST_WRITE, file, (char *)data, bytes, offset,
+                          flags & TARN_IO_DURABLE, id);
 }
 
 int tarn_io_sync(struct tarn_io *io, unsigned file, uint64_t id)

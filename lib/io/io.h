@@ -10,7 +10,7 @@
  * carries an id of the caller's; each request completes exactly once, with that id, in any order.
  * A completion means the whole request: short transfers, -EINTR and -EAGAIN are carried on inside.
  * A read that meets the end of the file completes with the bytes that there were. Nothing is
- * ordered but by waiting.
+ * ordered but by waiting. Durable is what a sync covered, and what was written as durable.
  *
  * Files are regular files and block devices, opened without O_NONBLOCK. A write beyond
  * RLIMIT_FSIZE raises SIGXFSZ as pwrite does.
@@ -28,6 +28,9 @@ enum {
     TARN_IO_THREAD_COUNT_MAX = 256,
     TARN_IO_POLL_COUNT_MAX = 1280,
 };
+
+/* Flags of a write. */
+enum { TARN_IO_DURABLE = 1 };
 
 enum tarn_io_backend {
     TARN_IO_AUTO = 0,
@@ -48,10 +51,12 @@ struct tarn_io_capabilities {
     const char *backend; /* "io_uring" or "threads" */
     bool registered_buffer;
     bool registered_files;
+    bool durable_writes; /* TARN_IO_DURABLE may be asked for; a file can refuse it all the same */
     unsigned depth;
-    int refused;        /* negative errno with which io_uring was refused; 0: it was not */
-    int buffer_refused; /* the same for registering the buffer */
-    int files_refused;  /* the same for registering the files */
+    size_t transfer_bytes_max; /* a larger request gains nothing: what batches are cut to */
+    int refused;               /* negative errno with which io_uring was refused; 0: it was not */
+    int buffer_refused;        /* the same for registering the buffer */
+    int files_refused;         /* the same for registering the files */
 };
 
 struct tarn_io_completion {
@@ -88,11 +93,19 @@ int tarn_io_set_file(struct tarn_io *io, unsigned file, int fd);
  * transferred with the fixed-buffer operations. Nothing reaches the kernel before tarn_io_submit()
  * or tarn_io_wait(). -EBUSY: `depth` requests are in flight, take a completion first. -EINVAL: no
  * such number, no bytes, or the end is beyond INT64_MAX. A number without a file completes with
- * -EBADF. */
+ * -EBADF.
+ *
+ * With TARN_IO_DURABLE (RWF_DSYNC) the completion of a write means that its bytes, and what is
+ * needed to find them in the file, are durable; it says nothing of other writes. -EOPNOTSUPP: the
+ * kernel does not do this with this file, and parts may have been written: write it again without
+ * the flag, and sync. (The kernel's -EINVAL becomes that too: which of both it means, the write
+ * without the flag tells.) Any other error has to be taken as one of a sync as well: it may be of
+ * an earlier write to the file, of which the kernel tells a descriptor once, whoever asks. -EINVAL
+ * at once: a flag that is none, or TARN_IO_DURABLE without the capability. */
 int tarn_io_read(struct tarn_io *io, unsigned file, void *data, size_t bytes, uint64_t offset,
                  uint64_t id);
 int tarn_io_write(struct tarn_io *io, unsigned file, const void *data, size_t bytes,
-                  uint64_t offset, uint64_t id);
+                  uint64_t offset, unsigned flags, uint64_t id);
 
 /* fdatasync of the file. It covers the writes that had completed when it was queued. */
 int tarn_io_sync(struct tarn_io *io, unsigned file, uint64_t id);

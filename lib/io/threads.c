@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -41,7 +42,9 @@ static int64_t try_once(const struct tarn_io *io, const struct tarn_io_request *
         result = pread(fd, request->data, bytes, (off_t)request->offset);
         break;
     case TARN_IO_REQUEST_WRITE:
-        result = pwrite(fd, request->data, bytes, (off_t)request->offset);
+        result = request->durable ? pwritev2(fd, &(struct iovec){request->data, bytes}, 1,
+                                             (off_t)request->offset, RWF_DSYNC)
+                                  : pwrite(fd, request->data, bytes, (off_t)request->offset);
         break;
     case TARN_IO_REQUEST_SYNC:
         result = fdatasync(fd);
@@ -144,6 +147,7 @@ static int threads_open(struct tarn_io *io, const struct tarn_io_options *option
     pool->poll_fds[0] = (struct pollfd){.fd = event_fd, .events = POLLIN};
     io->poll_count_max = poll_count_max();
     io->descriptor = event_fd;
+    io->capabilities.durable_writes = true;
     io->state = pool;
 
     int error = start_threads(pool, thread_count);

@@ -5,6 +5,7 @@
 #include <liburing.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/uio.h>
 
 #include "lib/io/backend.h"
 
@@ -78,6 +79,7 @@ static int uring_open(struct tarn_io *io, const struct tarn_io_options *options)
     register_buffer(io, &uring->ring, options);
     register_files(io, &uring->ring);
     io->descriptor = uring->ring.ring_fd;
+    io->capabilities.durable_writes = true;
     io->state = uring;
     return 0;
 }
@@ -129,6 +131,7 @@ static void prepare_transfer(struct tarn_io *io, struct io_uring_sqe *sqe, int f
             io_uring_prep_write_fixed(sqe, fd, request->data, bytes, request->offset, 0);
         else
             io_uring_prep_write(sqe, fd, request->data, bytes, request->offset);
+        sqe->rw_flags = request->durable ? RWF_DSYNC : 0;
     }
     /* What could not be done without blocking is better off where blocking is allowed. */
     if (request->retry_count > 0)

@@ -130,8 +130,8 @@ static void start_write(struct tarn_writer *writer, struct chunk *chunk)
         state->in_flight = true;
         state->flight_mark = dirty_word_mark(chunk->page[i].dirty_word);
     }
-    int result =
-        tarn_io_write(writer->io, chunk->file, chunk->data, bytes, offset, io_id(ID_WRITE, index));
+    int result = tarn_io_write(writer->io, chunk->file, chunk->data, bytes, offset, 0,
+                               io_id(ID_WRITE, index));
     if (result < 0)
         tarn_writer_write_completed(writer, index, result);
 }

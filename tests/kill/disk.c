@@ -10,7 +10,7 @@
 #include "lib/io/backend.h"
 #include "tests/kill/memory.h"
 
-enum { DISK_NS_MIN = 20000 };
+enum { DISK_NS_MIN = 20000, TRANSFER_BYTES_MAX = 65536 };
 
 /* Polls of an instance, in its process's memory. */
 struct disk {
@@ -25,6 +25,8 @@ static int disk_open(struct tarn_io *io, const struct tarn_io_options *options)
     io->state = calloc(1, sizeof(struct disk));
     world_hold_faults(false);
     io->descriptor = -1;
+    io->capabilities.durable_writes = true;
+    io->capabilities.transfer_bytes_max = TRANSFER_BYTES_MAX;
     return 0;
 }
 
@@ -71,6 +73,7 @@ static void begin(struct tarn_io *io, struct tarn_io_request *request)
                                       .request = request,
                                       .description = description,
                                       .kind = request->kind,
+                                      .durable = request->durable,
                                       .data = request->data,
                                       .bytes = world_transfer_bytes(request->bytes),
                                       .offset = request->offset,
@@ -113,6 +116,8 @@ static void carry_out(struct disk_request *disk)
                       disk->offset, disk->kind == TARN_IO_REQUEST_WRITE);
     if (disk->kind == TARN_IO_REQUEST_SYNC && node->synced < disk->begun)
         node->synced = disk->begun;
+    if (disk->durable)
+        node_written_durably(node, (size_t)disk->result, disk->offset);
     world_description_drop(disk->description);
     /* Nobody is there to be told. */
     if (world_process(disk->pid) == NULL)

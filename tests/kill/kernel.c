@@ -636,6 +636,13 @@ static ssize_t write_at(struct node *node, const void *bytes, size_t count, size
     return (ssize_t)count;
 }
 
+void node_written_durably(struct node *node, size_t count, size_t offset)
+{
+    for (size_t block = offset / WORLD_BLOCK_BYTES; block * WORLD_BLOCK_BYTES < offset + count;
+         block++)
+        node->written[block % WORLD_BLOCKS] = node->synced;
+}
+
 /* The kernel's own copies are no accesses of the process. */
 ssize_t node_transfer(struct node *node, void *bytes, size_t count, size_t offset, bool writes)
 {

@@ -17,6 +17,9 @@ uint64_t next_version(void);
 /* As the kernel moves bytes, whoever asks for it. */
 ssize_t node_transfer(struct node *node, void *bytes, size_t count, size_t offset, bool writes);
 
+/* What node_transfer() has just written is on the device. */
+void node_written_durably(struct node *node, size_t count, size_t offset);
+
 /* Whosever it is. */
 struct description *description_of_fd(int fd);
 

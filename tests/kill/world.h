@@ -102,6 +102,7 @@ struct disk_request {
     struct tarn_io_request *request;
     struct description *description;
     int kind; /* enum tarn_io_request_kind */
+    bool durable;
     void *data;
     size_t bytes;
     uint64_t offset;
@@ -213,7 +214,8 @@ size_t world_transfer_bytes(size_t bytes);
 struct node *world_node(const char *path);
 void *world_node_data(const struct node *node);
 
-/* Has a sync that ended begun after the newest write of the block at this offset had ended? */
+/* Has a sync that ended begun after the newest write of the block at this offset had ended, or was
+ * that write a durable one? */
 bool world_synced(const struct node *node, size_t offset);
 
 /* For hook.c and the disk. */
