@@ -197,8 +197,20 @@ static bool parse_setting(const struct setting *setting, const char *value, void
     return false;
 }
 
+/* What can be changed while the pool works is there only if it was. */
+static bool parse_live_setting(unsigned setting, const char *value,
+                               struct tarn_directory_options *options)
+{
+    uint32_t number;
+    if (setting == SET_COUNT || !parse_number(value, 10, &number, sizeof number) ||
+        number > SETTING_VALUE_MAX)
+        return false;
+    options->setting[setting] = SETTING_SET | number;
+    return true;
+}
+
 /* One line "key value". Returns the setting's bit; 0: not a setting, or not a value of it. */
-static unsigned parse_option_line(char *line, struct tarn_directory_options *options)
+static uint64_t parse_option_line(char *line, struct tarn_directory_options *options)
 {
     char *value = strchr(line, ' ');
     if (value == NULL)
@@ -207,9 +219,10 @@ static unsigned parse_option_line(char *line, struct tarn_directory_options *opt
     for (unsigned i = 0; i < SETTING_COUNT; i++)
         if (strcmp(line, settings[i].key) == 0)
             return parse_setting(&settings[i], value, (char *)options + settings[i].offset)
-                       ? 1u << i
+                       ? UINT64_C(1) << i
                        : 0;
-    return 0;
+    unsigned live = tarn_setting_named(line);
+    return parse_live_setting(live, value, options) ? UINT64_C(1) << (SETTING_COUNT + live) : 0;
 }
 
 int tarn_directory_read_options(int directory_fd, struct tarn_directory_options *ret_options,
@@ -220,11 +233,12 @@ int tarn_directory_read_options(int directory_fd, struct tarn_directory_options 
     if (result < 0)
         return result;
     struct tarn_directory_options options = {0};
-    unsigned seen = 0, line_number = 1;
+    uint64_t seen = 0;
+    unsigned line_number = 1;
     char *line = strtok_r(text, "\n", &save);
     bool sound = line != NULL && strcmp(line, OPTIONS_TITLE) == 0;
     while (sound && (line = strtok_r(NULL, "\n", &save)) != NULL) {
-        unsigned bit = parse_option_line(line, &options);
+        uint64_t bit = parse_option_line(line, &options);
         line_number++;
         sound = bit != 0 && (seen & bit) == 0;
         seen |= bit;
@@ -235,7 +249,7 @@ int tarn_directory_read_options(int directory_fd, struct tarn_directory_options 
                                  "line %u of '%s' in the pool's directory is"
                                  " not understood",
                                  line_number, TARN_DIRECTORY_OPTIONS);
-    if (seen != (1u << SETTING_COUNT) - 1)
+    if ((seen & TARN_MASK(SETTING_COUNT)) != TARN_MASK(SETTING_COUNT))
         return tarn_message_fail(message, -ENOTDIR, "'%s' in the pool's directory is not complete",
                                  TARN_DIRECTORY_OPTIONS);
     struct tarn_geometry plan;
@@ -273,6 +287,10 @@ int tarn_directory_write_options(int directory_fd, const struct tarn_directory_o
             fprintf(stream, "%02x", (unsigned)(uint8_t)place[j]);
         fputc('\n', stream);
     }
+    for (unsigned i = 0; i < SET_COUNT; i++)
+        if (options->setting[i] & SETTING_SET)
+            fprintf(stream, "%s %" PRIu32 "\n", tarn_setting_key(i),
+                    options->setting[i] & SETTING_VALUE_MAX);
     int result = fclose(stream) != 0 ? tarn_message_fail(message, -ENOMEM,
                                                          "no memory to write the"
                                                          " pool's options")

@@ -11,13 +11,17 @@
 #define TARN_DIRECTORY_FILES   "files"
 #define TARN_DIRECTORY_LOCK    "lock"
 
+/* Byte of DIR/lock that is locked by who changes the options of a pool that is attached. */
+#define TARN_LOCK_OPTIONS INT64_C(1)
+
 #define TARN_POLICY_BYTES 32u
 
 /* DIR/options: text, a line a setting. */
 struct tarn_directory_options {
     uint64_t frame_bytes;
     uint32_t page_bytes, session_count, file_count, mode;
-    uint64_t recovery_number; /* raised at each build of a segment */
+    uint32_t setting[2 * TARN_SETTING_WORDS]; /* by SET_*: as in the segment; 0: never set */
+    uint64_t recovery_number;                 /* raised at each build of a segment */
     uint8_t uuid[16];
     char name[TARN_NAME_BYTES];
     char policy[TARN_POLICY_BYTES];

@@ -14,6 +14,7 @@
 #include "shm/holds.h"
 #include "shm/layout.h"
 #include "shm/order.h"
+#include "shm/settings.h"
 #include "shm/table.h"
 #include "shm/view.h"
 

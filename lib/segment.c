@@ -165,6 +165,13 @@ static void format(const struct build *build, uint8_t *base, const struct stat *
         uint32_t rest = build->geometry.frame_count - frame;
         tarn_store_relaxed(&view.bitmap[frame / 64], rest < 64 ? TARN_MASK(rest) : UINT64_MAX);
     }
+    /* Those that do not fit a pool whose size was changed by hand are forgotten. */
+    for (unsigned i = 0; i < TARN_SETTING_WORDS; i++) {
+        const uint32_t *pair = &build->options.setting[2 * i];
+        uint64_t word = setting_word_with(pair[0], 1, pair[1]);
+        if (tarn_setting_word_valid(&build->geometry, i, word))
+            tarn_store_relaxed(&view.control->setting[i], word);
+    }
     tarn_store_relaxed(&view.control->life, LIFE_OPEN);
     superblock->checksum = tarn_superblock_checksum(base);
 }

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "shm/settings.h"
 #include "shm/table.h"
 
 /* Looks, a pause apart, that a suspicion must stand; and for what takes somebody's turn: some 3 s,
@@ -205,6 +206,11 @@ static void examine_superblock(struct checker *c, uint32_t place)
     uint64_t life = tarn_load_acquire(&view->control->life);
     if (life != LIFE_OPEN && life != LIFE_DESTROYED)
         SUSPECT(c, life, {"control", place}, {"life", life});
+    for (unsigned i = 0; i < TARN_SETTING_WORDS; i++) {
+        uint64_t word = tarn_load_acquire(&view->control->setting[i]);
+        if (!tarn_setting_word_valid(&view->geometry, i, word))
+            SUSPECT(c, setting, {"control", place}, {"setting", i}, {"word", word});
+    }
 }
 
 /* Files. */

@@ -21,6 +21,7 @@ enum {
 #define TARN_RULES(X)                                                                              \
     X(superblock, ALWAYS, "the superblock is whole, and what it says fits together")               \
     X(life, ALWAYS, "the pool is open or destroyed")                                               \
+    X(setting, ALWAYS, "a setting is within its bounds, a low mark not above its high one")        \
     X(file_word, ALWAYS, "a file is free, open or dropped, raw or temporary")                      \
     X(slot_state, ALWAYS, "a slot is FREE or LIVE, and kept for sessions or for other roles")      \
     X(slot_free, ALWAYS, "a FREE slot has no holds, mini-transaction, wait, request or lock")      \

@@ -12,7 +12,7 @@
 
 #define TARN_MAGIC          "tarnpool"
 #define TARN_BYTE_ORDER     UINT64_C(0x0102030405060708)
-#define TARN_FORMAT_VERSION 1u
+#define TARN_FORMAT_VERSION 2u
 
 #define TARN_PAGE_BYTES_MIN     4096u
 #define TARN_PAGE_BYTES_MAX     65536u
@@ -98,10 +98,22 @@ struct tarn_writer_info { /* SHARED */
     int32_t files_refused;
     uint64_t takeovers;
     uint64_t takeover_ns; /* newest: from the role byte to the end of the fence */
-    uint64_t reserve_low; /* FREE frames: below, the cleaner makes more */
-    uint64_t reserve_high;
-    uint64_t dirty_high; /* dirty frames: above, the cleaner writes */
 };
+
+/* What can be changed while the pool works; shm/settings.h says how it is read. */
+#define TARN_SETTINGS(X)                                                                           \
+    X(FREE_LOW, free_frames_low)                                                                   \
+    X(FREE_HIGH, free_frames_high)                                                                 \
+    X(DIRTY_LOW, dirty_frames_low)                                                                 \
+    X(DIRTY_HIGH, dirty_frames_high)
+enum {
+#define X(upper, lower) SET_##upper,
+    TARN_SETTINGS(X)
+#undef X
+        SET_COUNT
+};
+#define TARN_SETTING_WORDS 8u /* two settings each */
+_Static_assert(SET_COUNT <= 2 * TARN_SETTING_WORDS, "room for the settings");
 
 struct tarn_control {      /* SHARED, one page */
     tarn_word life;        /* CAS, destroy only */
@@ -121,8 +133,9 @@ struct tarn_control {      /* SHARED, one page */
     tarn_word reaps;        /* add, reaper */
     tarn_word reap_ns_max;  /* hint: reaper */
     uint8_t pad4[TARN_LINE_BYTES - 4 * 8];
-    struct tarn_writer_info writer; /* hint: writer only */
-    uint8_t pad5[4096 - 5 * TARN_LINE_BYTES - sizeof(struct tarn_writer_info)];
+    tarn_word setting[TARN_SETTING_WORDS]; /* who has the lock byte of the options */
+    struct tarn_writer_info writer;        /* hint: writer only */
+    uint8_t pad5[4096 - 6 * TARN_LINE_BYTES - sizeof(struct tarn_writer_info)];
 };
 _Static_assert(sizeof(struct tarn_control) == 4096, "one page");
 

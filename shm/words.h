@@ -310,6 +310,23 @@ static inline uint64_t request_word_serial(uint64_t word)
     return word >> (REQUEST_STATE_BITS + REQUEST_RESULT_BITS);
 }
 
+/* Setting: half a word: {was it set, value}. Low and high mark of one thing share a word, low mark
+ * below, so that nobody sees one of another time than the other. */
+
+#define SETTING_VALUE_BITS 31
+#define SETTING_SET        (1u << SETTING_VALUE_BITS)
+#define SETTING_VALUE_MAX  (SETTING_SET - 1)
+
+static inline uint32_t setting_of(uint64_t word, unsigned half)
+{
+    return (uint32_t)(word >> (half * 32));
+}
+
+static inline uint64_t setting_word_with(uint64_t word, unsigned half, uint32_t setting)
+{
+    return (word & ~((uint64_t)UINT32_MAX << (half * 32))) | (uint64_t)setting << (half * 32);
+}
+
 /* File word: {incarnation, direct, kind, state}. */
 
 enum {

@@ -177,6 +177,16 @@ static void set_life(void)
     tarn_store_relaxed(&view.control->life, 7);
 }
 
+static void low_mark_above_high_one(void)
+{
+    tarn_store_relaxed(&view.control->setting[1], (SETTING_SET | UINT64_C(1)) << 32);
+}
+
+static void setting_beyond_frames(void)
+{
+    tarn_store_relaxed(&view.control->setting[1], (SETTING_SET | UINT64_C(1) << 30) << 32);
+}
+
 static void file_of_no_state(void)
 {
     tarn_store_relaxed(&view.files[2].word, 3);
@@ -461,6 +471,8 @@ static const struct {
 } plants[] = {
     {set_superblock, RULE_superblock, "superblock", 0, ALONE},
     {set_life, RULE_life, "control", 0, ALONE},
+    {low_mark_above_high_one, RULE_setting, "control", 0, ALONE},
+    {setting_beyond_frames, RULE_setting, "control", 0, ALONE},
     {file_of_no_state, RULE_file_word, "file", 2, ALONE},
     {slot_of_no_state, RULE_slot_state, "slot", EMPTY_SLOT, ALONE},
     {session_in_reserved_slot, RULE_slot_state, "slot", SESSIONS + 1, ALONE},

@@ -42,6 +42,7 @@ static struct tarn_directory_options some_options(void)
         .name = "a.b_c-D",
         .policy = "2q",
         .shm_directory = "/dev/shm/a b",
+        .setting = {[SET_FREE_HIGH] = SETTING_SET, [SET_DIRTY_LOW] = UINT32_MAX},
     };
 }
 
@@ -78,6 +79,9 @@ START_TEST(damaged_options_are_refused)
         "tarn options 1\npage_bytes 99999999999\n",
         "tarn options 1\nname a\nname b\n",
         "tarn options 1\nuuid 12\n",
+        "tarn options 1\nfree_frames_low 2147483648\n",
+        "tarn options 1\nfree_frames_low x\n",
+        "tarn options 1\nfree_frames_low 1\nfree_frames_low 1\n",
         WHOLE_OPTIONS("65536", "0", "1", "1"), /* once a division by it */
         WHOLE_OPTIONS("65536", "5000", "1", "1"),
         WHOLE_OPTIONS("4096", "4096", "1", "1"),

@@ -145,7 +145,7 @@ static bool segment_exists(void)
 START_TEST(each_command_has_help)
 {
     static const char *const commands[] = {"",     "init",  "destroy", "writer", "dump",
-                                           "stat", "check", "replay",  "bench"};
+                                           "stat", "check", "replay",  "bench",  "set"};
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         ck_assert_int_eq(run("\"$TARN\" %s --help", commands[i]), 0);
         ck_assert_int_eq(strncmp(ran.out, "usage: tarn ", 12), 0);
@@ -192,6 +192,9 @@ static const char *const misuses[][2] = {
     {"dump \"$N\" page 17", "'17' is not a page"},
     {"dump \"$N\" page 1:x", "'1:x' is not a page"},
     {"dump \"$N\" page 0:1", "'0:1' is not a page"},
+    {"set", "1 operand is needed"},
+    {"set \"$N\"", "there is no segment"},
+    {"set \"$N\" free_frames_low=1", "no pool"},
     {"stat \"$N\"", "there is no segment"},
     {"stat \"$N\" --by colour", "neither file nor session"},
     {"stat \"$N\" 0", "INTERVAL"},
@@ -234,13 +237,33 @@ START_TEST(pool_is_made_looked_at_and_ended)
     assert_out("session_count        5");
     assert_out("file_count           7");
     assert_out("mode                 0660");
-    assert_out("policy           2q  ");
-    assert_out("backend          no writer has run yet");
+    assert_out("policy             2q  ");
+    assert_out("backend            no writer has run yet");
     assert_runs("\"$TARN\" check \"$N\"");
     assert_out("0 violations");
     assert_runs("\"$TARN\" destroy \"$N\"");
     ck_assert(!segment_exists());
     ck_assert_int_ne(access(test_path("pool/options"), F_OK), 0);
+}
+END_TEST
+
+START_TEST(settings_are_shown_and_changed)
+{
+    make_pool();
+    assert_runs("\"$TARN\" set \"$N\"");
+    assert_out("free_frames_low        4        4  128  default: 1/64 of the frames");
+    assert_runs("\"$TARN\" set \"$N\" free_frames_low=3% dirty_frames_high=200");
+    ck_assert_str_eq(ran.out, "");
+    assert_runs("\"$TARN\" dump \"$N\" options");
+    assert_out("free_frames_low    7 ");
+    assert_out("dirty_frames_high  200                                           set");
+    ck_assert_int_eq(run("\"$TARN\" set \"$N\" free_frames_high=50 dirty_frames_low=201"), 2);
+    ck_assert(strstr(ran.err, "dirty_frames_low (201) would be above dirty_frames_high (200)"));
+    assert_runs("\"$TARN\" set \"$N\" --json dirty_frames_high=default | python3 -m json.tool");
+    assert_out("\"setting\": \"dirty_frames_high\",\n            \"value\": 85,");
+    assert_runs("\"$TARN\" set \"$N\"");
+    assert_out("free_frames_high       8        8  128  default");
+    assert_out("free_frames_low        7        4  128  set\n");
 }
 END_TEST
 
@@ -654,6 +677,7 @@ void test_suite(Suite *suite)
     tcase_add_test(tcase, simulation_counts_the_misses_of_each_policy);
     tcase_add_test(tcase, simulation_is_drawn);
     tcase_add_test(tcase, pool_is_made_looked_at_and_ended);
+    tcase_add_test(tcase, settings_are_shown_and_changed);
     tcase_add_test(tcase, everything_for_programs_is_json);
     tcase_add_test(tcase, looking_changes_nothing);
     tcase_add_test(tcase, output_that_cannot_be_written_is_an_error);

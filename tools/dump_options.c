@@ -59,6 +59,15 @@ static void add_pool(struct rows *rows, const struct segment *segment)
             options.shm_directory[0] != 0 ? options.shm_directory : TARN_SHM_DIRECTORY, from);
 }
 
+static void add_settings(struct rows *rows, const struct tarn_view *view)
+{
+    uint32_t values[SET_COUNT];
+    tarn_settings_read(view, values);
+    for (unsigned i = 0; i < SET_COUNT; i++)
+        add_number(rows, tarn_setting_key(i), values[i],
+                   tarn_setting_is_set(view, i) ? "set" : tarn_setting_default_words(i));
+}
+
 /* "yes", or "no" with the reason. */
 static void add_got(struct rows *rows, const char *option, bool got, int refused)
 {
@@ -82,9 +91,6 @@ static void add_writer(struct rows *rows, const struct tarn_writer_info *writer)
             writer->refused);
     add_got(rows, "registered_buffer", writer->registered_buffer != 0, writer->buffer_refused);
     add_got(rows, "registered_files", writer->registered_files != 0, writer->files_refused);
-    add_number(rows, "free_frames_low", writer->reserve_low, "writer");
-    add_number(rows, "free_frames_high", writer->reserve_high, "writer");
-    add_number(rows, "dirty_frames_high", writer->dirty_high, "writer");
 }
 
 /* The bytes of the mapping that stand in huge pages. Each is touched once, since only what is
@@ -141,6 +147,7 @@ int dump_options(struct dump *dump)
     add(&rows, "wait_ms", "60000", "default of a session");
     add(&rows, "frame_wait_ms", "2000", "default of a session");
     add(&rows, "writer_wait_ms", "5000", "default of a session");
+    add_settings(&rows, &dump->segment.pool.view);
     add_writer(&rows, &dump->segment.pool.view.control->writer);
     add_huge_pages(&rows, &dump->segment);
     rows_end(&rows);

@@ -15,6 +15,7 @@ static const struct {
     {"init", tool_init, "make a pool"},
     {"destroy", tool_destroy, "end a pool"},
     {"writer", tool_writer, "run the process that writes a pool's pages to disk"},
+    {"set", tool_set, "change what can be changed while a pool works, or show it"},
     {"dump", tool_dump, "show what a pool has: sessions, files, frames, holds, waits"},
     {"stat", tool_stat, "show what a pool does: counters and latencies"},
     {"check", tool_check, "look whether a pool is as it must be"},

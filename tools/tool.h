@@ -21,6 +21,7 @@ enum {
 int tool_init(int argc, char **argv);
 int tool_destroy(int argc, char **argv);
 int tool_writer(int argc, char **argv);
+int tool_set(int argc, char **argv);
 int tool_dump(int argc, char **argv);
 int tool_stat(int argc, char **argv);
 int tool_check(int argc, char **argv);

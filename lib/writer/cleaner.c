@@ -7,7 +7,6 @@
 
 #include "lib/writer/state.h"
 
-#define RESERVE_MAX   512u
 #define EVICT_BATCH   64u
 #define EVICT_LOOKS   1024u /* that a search without success counts as */
 #define TIDY_BUCKETS  64u
@@ -17,12 +16,6 @@
 
 void tarn_writer_cleaner_init(struct tarn_writer *writer)
 {
-    uint32_t frames = writer->view->geometry.frame_count;
-    uint32_t few = frames / 16 < 4 ? frames / 16 : 4;
-    uint32_t low = frames / 64 > few ? frames / 64 : few;
-    writer->reserve_low = low < RESERVE_MAX ? low : RESERVE_MAX;
-    writer->reserve_high = 2 * writer->reserve_low;
-    writer->dirty_high = frames / 3;
     writer->cleaning = true;
 }
 
@@ -125,15 +118,16 @@ static bool clean_some(struct tarn_writer *writer, bool others)
 static bool fill_reserve(struct tarn_writer *writer)
 {
     uint32_t frames = writer->view->geometry.frame_count;
-    uint32_t free = count_free(writer, writer->reserve_high);
-    if (free >= (writer->filling ? writer->reserve_high : writer->reserve_low)) {
+    uint32_t low = writer->setting[SET_FREE_LOW], high = writer->setting[SET_FREE_HIGH];
+    uint32_t free = count_free(writer, high);
+    if (free >= (writer->filling ? high : low)) {
         writer->filling = false;
         return false;
     }
     if (!writer->filling)
         writer->looked = 0;
     writer->filling = true;
-    uint32_t want = writer->reserve_high - free;
+    uint32_t want = high - free;
     if (want > EVICT_BATCH)
         want = EVICT_BATCH;
     uint32_t freed = tarn_writer_victims_evict(writer, want);
@@ -146,15 +140,14 @@ static bool fill_reserve(struct tarn_writer *writer)
     return writer->looked >= frames || writer->victims.leaving_count > 0;
 }
 
-/* Above the high mark until a quarter of the frames, at most, is dirty. */
+/* Above the high mark until the low one is reached. */
 static bool too_dirty(struct tarn_writer *writer)
 {
     if (writer->now_ns - writer->dirty_counted_ns < COUNT_WAIT_NS)
         return writer->draining;
     writer->dirty_counted_ns = writer->now_ns;
     uint64_t dirty = count_dirty(writer);
-    uint32_t low = writer->view->geometry.frame_count / 4;
-    writer->draining = dirty > (writer->draining ? low : writer->dirty_high);
+    writer->draining = dirty > writer->setting[writer->draining ? SET_DIRTY_LOW : SET_DIRTY_HIGH];
     return writer->draining;
 }
 
@@ -176,6 +169,7 @@ void tarn_writer_clean(struct tarn_writer *writer)
     if (!called || tarn_writer_failed(writer) || writer->stopping)
         return;
     writer->cleaned_ns = tarn_now_ns();
+    tarn_settings_read(writer->view, writer->setting);
     tidy_some(writer);
     writer->cleaning = tarn_writer_victims_learn(writer);
     uint32_t frames = writer->view->geometry.frame_count;

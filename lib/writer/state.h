@@ -202,7 +202,7 @@ struct tarn_writer {
     bool fifo_lost;
 
     struct victims victims;
-    uint32_t reserve_low, reserve_high, dirty_high;
+    uint32_t setting[SET_COUNT]; /* as they were when the cleaner was called last */
     bool cleaning;          /* the cleaner has been called */
     bool filling, draining; /* from one of its marks to the other */
     uint64_t looked;        /* frames, since eviction last got what it wanted */

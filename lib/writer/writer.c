@@ -287,9 +287,6 @@ static void publish_figures(struct tarn_writer *writer, uint64_t takeover_ns)
     info->files_refused = io->files_refused;
     info->takeovers++;
     info->takeover_ns = takeover_ns;
-    info->reserve_low = writer->reserve_low;
-    info->reserve_high = writer->reserve_high;
-    info->dirty_high = writer->dirty_high;
     tarn_counter(writer->session, COUNTER_TAKEOVERS, 1);
 }
 

@@ -901,6 +901,19 @@ static int finish_writer(struct actor *actor)
     return 0;
 }
 
+/* Settings. Whatever is left of it keeps the rules. */
+
+static int set(struct actor *actor)
+{
+    static const char *const assignments[] = {"free_frames_low=1", "free_frames_high=2",
+                                              "dirty_frames_low=20%", "dirty_frames_high=30%"};
+    static const char *const defaults[] = {"dirty_frames_high=default", "free_frames_low=default",
+                                           "dirty_frames_low=default", "free_frames_high=default"};
+
+    TRY(tarn_pool_set(actor->pool, actor->page % 2 ? assignments : defaults, 4));
+    return 0;
+}
+
 /* The whole pool. */
 
 static int destroy(struct actor *actor)
@@ -972,6 +985,7 @@ const struct operation operations[] = {
     {"flush-page", OPERATION_CHANGES | OPERATION_ASKS, mtr_1, flush_page, operation_rest},
     {"flush-file", OPERATION_CHANGES | OPERATION_ASKS, mtr_3, flush_file, operation_rest},
     {"flush-all", OPERATION_CHANGES | OPERATION_ASKS, mtr_3, flush_all, operation_rest},
+    {"set", 0, nothing, set, nothing},
     {"writer-life", OPERATION_NO_SESSION | OPERATION_WRITES, nothing, writer_life, finish_writer},
     {"writer-work", OPERATION_NO_SESSION | OPERATION_WRITES, nothing, writer_work, finish_writer},
     {"init", OPERATION_NO_POOL | OPERATION_BEGINS_POOL, nothing, init, nothing},
