@@ -161,13 +161,28 @@ static _Noreturn void be_victim(void)
     _exit(done != 0);
 }
 
+/* One who does the operation: in the fixture's pool, or in a place beside it if that has to be
+ * empty. */
+static struct actor one_who_acts(void)
+{
+    static char name[sizeof fixture.pool_name + 8], directory[sizeof fixture.directory + 8];
+    struct actor actor = fixture_actor();
+    if ((operation->flags & OPERATION_BEGINS_POOL) == 0)
+        return actor;
+    snprintf(name, sizeof name, "%s-begun", fixture.pool_name);
+    snprintf(directory, sizeof directory, "%s/begun", fixture.directory);
+    actor.pool_name = name;
+    actor.directory = directory;
+    return actor;
+}
+
 /* False: the operation cannot be done. */
 static bool start_victim(void)
 {
     int status;
     if (operation->flags & FIXTURE_WITHOUT_WRITER) /* something to write */
         survivor_work(&fixture.survivor, ROUNDS);
-    *common = (struct common){.actor = fixture_actor(), .other = fixture_actor()};
+    *common = (struct common){.actor = one_who_acts(), .other = fixture_actor()};
     victim = fixture_fork();
     if (victim == 0)
         be_victim();
@@ -452,6 +467,28 @@ static void end_pool_again(void)
     set_fixture();
 }
 
+/* A pool that was to be made is there, or can be made, or built; then it goes. */
+static void end_begun_pool(void)
+{
+    struct actor again = one_who_acts();
+    struct tarn_message message = {""};
+    int done = operation_attach(&again);
+    if (done == -ENOENT) {
+        done = operation->run(&again);
+        if (done == -EEXIST)
+            done = operation_build(&again);
+        if (done == 0)
+            done = operation_attach(&again);
+    }
+    if (done == 0)
+        done = operation_leave(&again);
+    if (done != 0)
+        violated("begun again: %d: %s", done, again.message);
+    done = tarn_destroy(again.pool_name, NULL, TARN_DESTROY_DATA, &message);
+    if (done != 0)
+        violated("what was begun does not end: %d: %s", done, message.text);
+}
+
 /* The pool is looked at and used where it was cut off, then made as it was before. */
 static void go_on(const char *where)
 {
@@ -468,6 +505,8 @@ static void go_on(const char *where)
         end_pool_again();
         return;
     }
+    if (operation->flags & OPERATION_BEGINS_POOL)
+        end_begun_pool();
     fixture_check_pins();
     if (alone)
         fixture_start_writer();
