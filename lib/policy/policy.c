@@ -140,6 +140,22 @@ bool tarn_policy_look(struct tarn_policy *policy, uint32_t frame)
            policy->take(policy->context, frame);
 }
 
+void tarn_policy_loaded_newest(struct tarn_policy *policy, uint32_t frame)
+{
+    tarn_policy_queue_add(policy, frame, QUEUE_OWN);
+}
+
+uint32_t tarn_policy_victim_untouched(struct tarn_policy *policy)
+{
+    for (;;) {
+        uint32_t frame = tarn_policy_queue_oldest(policy, QUEUE_OWN);
+        tarn_policy_queue_remove(policy, frame);
+        if (!tarn_policy_look(policy, frame))
+            return frame;
+        tarn_policy_queue_add(policy, frame, QUEUE_OWN);
+    }
+}
+
 static uint32_t *ghost_head(const struct policy_ghost *ghost, uint64_t page)
 {
     /* The shift by 64 - hash_bits in two steps, as hash_bits may be 0. */

@@ -3,11 +3,6 @@
  * goes from old to new and leaves what was touched where it is. */
 #include "lib/policy/state.h"
 
-static void loaded(struct tarn_policy *policy, uint32_t frame)
-{
-    tarn_policy_queue_add(policy, frame, QUEUE_OWN);
-}
-
 static void leaves(struct tarn_policy *policy, uint32_t frame)
 {
     if (policy->sieve.hand == frame + 1)
@@ -32,7 +27,7 @@ static uint32_t victim(struct tarn_policy *policy)
 const struct tarn_policy_kind tarn_policy_sieve = {
     .name = "sieve",
     .queue_count = 1,
-    .loaded = loaded,
+    .loaded = tarn_policy_loaded_newest,
     .victim = victim,
     .leaves = leaves,
 };

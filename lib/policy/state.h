@@ -100,6 +100,11 @@ static inline uint32_t tarn_policy_queue_oldest(const struct tarn_policy *policy
  * hint faster than it is taken. */
 bool tarn_policy_look(struct tarn_policy *policy, uint32_t frame);
 
+/* For a policy of one queue: the page comes in as its newest; the oldest one leaves that was not
+ * touched, and those that were go around once more. */
+void tarn_policy_loaded_newest(struct tarn_policy *policy, uint32_t frame);
+uint32_t tarn_policy_victim_untouched(struct tarn_policy *policy);
+
 void tarn_policy_ghost_add(struct policy_ghost *ghost, uint64_t page, uint32_t note);
 
 /* Takes the page out. `ret_age`: how many others have left since; `ret_note` may be NULL. */
