@@ -92,10 +92,12 @@ struct tarn_writer_info { /* SHARED */
     char backend[16];
     uint32_t registered_buffer;
     uint32_t registered_files;
+    uint32_t deferred; /* io_uring completes when its one thread asks */
     uint32_t depth;
     int32_t refused; /* negative errno with which io_uring was refused */
     int32_t buffer_refused;
     int32_t files_refused;
+    int32_t deferred_refused;
     uint64_t takeovers;
     uint64_t takeover_ns; /* newest: from the role byte to the end of the fence */
 };

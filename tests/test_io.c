@@ -2,6 +2,7 @@
 /* The backends behind io.h: the same tests on both, then what is refused, and how it shows. */
 #include <errno.h>
 #include <fcntl.h>
+
 #include <limits.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
@@ -31,6 +32,7 @@ enum {
     FILE_COUNT = 4,
     DEPTH = 16,
     TIME_LIMIT_S = 30,
+    ONE_THREAD = 3, /* beside the backends: io_uring for one thread */
 };
 
 #define MILLISECOND_NS INT64_C(1000000)
@@ -44,8 +46,12 @@ static bool is_refusal(int error)
 static struct tarn_io *open_with(struct tarn_io_options options)
 {
     struct tarn_io *io;
-    int error = tarn_io_open(&options, &io);
 
+    if ((int)options.backend == ONE_THREAD) {
+        options.backend = TARN_IO_URING;
+        options.one_thread = true;
+    }
+    int error = tarn_io_open(&options, &io);
     if (options.backend == TARN_IO_URING && is_refusal(error))
         test_skip("io_uring is refused here: %s", strerror(-error));
     ck_assert_int_eq(error, 0);
@@ -315,6 +321,25 @@ START_TEST(completions_that_were_not_taken_come_with_the_next_call)
     }
     ck_assert_uint_eq(seen, (1u << 10) - 1);
     ck_assert_int_eq(tarn_io_wait(io, -1, completions, 4), 0);
+    tarn_io_close(io);
+}
+END_TEST
+
+/* Also where the kernel completes only when it is asked to. */
+START_TEST(completion_is_seen_without_waiting)
+{
+    struct tarn_io *io = open_backend(_i, DEPTH);
+    struct tarn_io_completion completion;
+    int fd = direct_file(), count = 0;
+    char *data = pages(PAGE_BYTES);
+
+    ck_assert_int_eq(tarn_io_set_file(io, 0, fd), 0);
+    ck_assert_int_eq(tarn_io_write(io, 0, data, PAGE_BYTES, 0, TARN_IO_DURABLE, 1), 0);
+    ck_assert_int_eq(tarn_io_submit(io), 0);
+    for (int64_t start = now_ns(); count == 0 && now_ns() - start < PATIENCE_NS;)
+        count = tarn_io_wait(io, 0, &completion, 1);
+    ck_assert_int_eq(count, 1);
+    ck_assert_int_eq(completion.result, PAGE_BYTES);
     tarn_io_close(io);
 }
 END_TEST
@@ -1078,6 +1103,36 @@ START_TEST(auto_takes_uring_and_says_so)
 }
 END_TEST
 
+/* As of a kernel that does not know it. */
+static bool refuse_deferred;
+struct io_uring;
+
+int __real_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags);
+int __wrap_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags);
+int __wrap_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags)
+{
+    return refuse_deferred && flags ? -EINVAL : __real_io_uring_queue_init(entries, ring, flags);
+}
+
+START_TEST(ring_for_one_thread_defers_or_says_why_not)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        struct tarn_io *io = open_backend(ONE_THREAD, DEPTH);
+        const struct tarn_io_capabilities *got = tarn_io_capabilities(io);
+
+        ck_assert_str_eq(got->backend, "io_uring");
+        ck_assert_int_eq(got->refused, 0);
+        ck_assert_int_eq(got->deferred, got->deferred_refused == 0);
+        if (refuse_deferred)
+            ck_assert_int_eq(got->deferred_refused, -EINVAL);
+        roundtrip(io);
+        tarn_io_close(io);
+        refuse_deferred = true;
+    }
+    refuse_deferred = false;
+}
+END_TEST
+
 static void limit_locked_memory(rlim_t bytes)
 {
     struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
@@ -1259,14 +1314,15 @@ START_TEST(file_that_cannot_be_written_durably_says_so)
 }
 END_TEST
 
-/* What both backends must do alike; a loop's _i is the backend. */
-static void add_all(TCase *tcase, enum tarn_io_backend backend)
+/* What all must do alike; a loop's _i is the backend, or ONE_THREAD. */
+static void add_all(TCase *tcase, int backend)
 {
     const TTest *const tests[] = {
         written_pages_are_read_back,
         mixed_storm_keeps_ids_and_bytes_apart,
         requests_beyond_the_depth_are_busy_until_a_completion_is_taken,
         completions_that_were_not_taken_come_with_the_next_call,
+        completion_is_seen_without_waiting,
         short_transfers_are_carried_on,
         durable_write_leaves_nothing_for_a_sync,
         read_across_the_end_gives_what_there_was,
@@ -1289,13 +1345,15 @@ static void add_all(TCase *tcase, enum tarn_io_backend backend)
         wait_keeps_to_its_limit,
         signal_ends_the_wait,
         signals_are_left_to_the_application,
+        close_does_not_hang_on_requests_that_were_refused,
         requests_outlive_the_thread_that_submitted_them,
         refused_submit_leaves_the_requests_queued,
-        close_does_not_hang_on_requests_that_were_refused,
     };
+    enum { MOVING = 2 }; /* the last of them */
 
-    for (unsigned i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-        tcase_add_loop_test(tcase, tests[i], (int)backend, (int)backend + 1);
+    for (unsigned i = 0; i < sizeof(tests) / sizeof(tests[0]) - MOVING * (backend == ONE_THREAD);
+         i++)
+        tcase_add_loop_test(tcase, tests[i], backend, backend + 1);
 }
 
 static void add_refusals(TCase *tcase)
@@ -1303,6 +1361,7 @@ static void add_refusals(TCase *tcase)
     tcase_add_loop_test(tcase, uring_refused_by_seccomp_falls_back_to_threads, 0, 3);
     tcase_add_test(tcase, ring_refused_for_locked_memory_falls_back_to_threads);
     tcase_add_test(tcase, auto_takes_uring_and_says_so);
+    tcase_add_test(tcase, ring_for_one_thread_defers_or_says_why_not);
     tcase_add_test(tcase, refused_buffer_is_used_unregistered);
     tcase_add_test(tcase, refused_files_are_used_unregistered);
 }
@@ -1316,6 +1375,7 @@ void test_suite(Suite *suite)
     tcase_add_test(tries, refused_durable_write_is_told_from_a_failed_one);
     tcase_add_test(tries, file_that_cannot_be_written_durably_says_so);
     add_all(test_case(suite, "io_uring", TIME_LIMIT_S), TARN_IO_URING);
+    add_all(test_case(suite, "io_uring, one thread", TIME_LIMIT_S), ONE_THREAD);
     add_all(test_case(suite, "threads", TIME_LIMIT_S), TARN_IO_THREADS);
     add_refusals(test_case(suite, "refusals", TIME_LIMIT_S));
 }

@@ -479,6 +479,7 @@ START_TEST(writer_serves_until_it_is_told_to_end)
     wait_for_writer(writer);
     wait_for("options", "\"registered_files\"");
     assert_out("\"backend\"");
+    assert_out("\"deferred_completions\"");
     assert_ends(writer, SIGTERM);
     assert_runs("\"$TARN\" dump \"$N\" sessions");
     assert_out("none");

@@ -91,6 +91,7 @@ static void add_writer(struct rows *rows, const struct tarn_writer_info *writer)
             writer->refused);
     add_got(rows, "registered_buffer", writer->registered_buffer != 0, writer->buffer_refused);
     add_got(rows, "registered_files", writer->registered_files != 0, writer->files_refused);
+    add_got(rows, "deferred_completions", writer->deferred != 0, writer->deferred_refused);
 }
 
 /* The bytes of the mapping that stand in huge pages. Each is touched once, since only what is

@@ -6,7 +6,8 @@
  * refuses it (EPERM and ENOSYS in containers, ENOMEM under a small RLIMIT_MEMLOCK), the threads.
  * What was got is in the capabilities, for people to see.
  *
- * An instance is used by one thread at a time; between calls it may move to another. Each request
+ * An instance is used by one thread at a time; between calls it may move to another, unless it was
+ * opened for one thread: then the one that opened it makes all calls, the close too. Each request
  * carries an id of the caller's; each request completes exactly once, with that id, in any order.
  * A completion means the whole request: short transfers, -EINTR and -EAGAIN are carried on inside.
  * A read that meets the end of the file completes with the bytes that there were. Nothing is
@@ -45,18 +46,21 @@ struct tarn_io_options {
     unsigned file_count;   /* file numbers 0 to file_count - 1; to TARN_IO_FILE_COUNT_MAX */
     void *buffer;          /* memory to register, aligned to pages, up to 1 GiB; NULL: none */
     size_t buffer_bytes;
+    bool one_thread; /* all calls come from the thread that opens: cheaper on io_uring */
 };
 
 struct tarn_io_capabilities {
     const char *backend; /* "io_uring" or "threads" */
     bool registered_buffer;
     bool registered_files;
+    bool deferred;       /* one thread's io_uring: completes when that thread asks */
     bool durable_writes; /* TARN_IO_DURABLE may be asked for; a file can refuse it all the same */
     unsigned depth;
     size_t transfer_bytes_max; /* a larger request gains nothing: what batches are cut to */
     int refused;               /* negative errno with which io_uring was refused; 0: it was not */
     int buffer_refused;        /* the same for registering the buffer */
     int files_refused;         /* the same for registering the files */
+    int deferred_refused;
 };
 
 struct tarn_io_completion {

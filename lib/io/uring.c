@@ -53,16 +53,29 @@ static void register_files(struct tarn_io *io, struct io_uring *ring)
     free(fds);
 }
 
+/* A ring for one thread is not interrupted for each completion, and needs no lock in the kernel
+ * (Linux 6.1). Others may move between threads: there a completion would wait until the thread that
+ * submitted, and not the one that waits, enters the kernel. */
+static int open_ring(struct tarn_io *io, struct io_uring *ring,
+                     const struct tarn_io_options *options)
+{
+    if (options->one_thread) {
+        io->capabilities.deferred_refused = io_uring_queue_init(
+            options->depth, ring,
+            IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG);
+        if (!io->capabilities.deferred_refused)
+            return 0;
+    }
+    return io_uring_queue_init(options->depth, ring, 0);
+}
+
 static int uring_open(struct tarn_io *io, const struct tarn_io_options *options)
 {
     struct uring *uring = calloc(1, sizeof(*uring));
     if (!uring)
         return -ENOMEM;
 
-    /* No IORING_SETUP_SINGLE_ISSUER and nothing that needs it: the instance may move between
-     * threads. No IORING_SETUP_COOP_TASKRUN: a completion would then wait until the thread that
-     * submitted, and not the one that waits, enters the kernel. */
-    int error = io_uring_queue_init(options->depth, &uring->ring, 0);
+    int error = open_ring(io, &uring->ring, options);
     if (error) {
         free(uring);
         return error;
@@ -80,6 +93,7 @@ static int uring_open(struct tarn_io *io, const struct tarn_io_options *options)
     register_files(io, &uring->ring);
     io->descriptor = uring->ring.ring_fd;
     io->capabilities.durable_writes = true;
+    io->capabilities.deferred = uring->ring.flags & IORING_SETUP_DEFER_TASKRUN;
     io->state = uring;
     return 0;
 }
@@ -254,6 +268,19 @@ static int wait_refused(struct uring *uring, int64_t wait_ns_max, int error)
     return io_uring_wait_cqes(&uring->ring, &cqe, 1, timespec_of(&limit, wait_ns_max), NULL);
 }
 
+/* What is done and has not been put into the queue: it is put there when we ask for it. */
+static bool has_events(const struct io_uring *ring)
+{
+    return IO_URING_READ_ONCE(*ring->sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
+static int submit_and_look(struct io_uring *ring)
+{
+    if (io_uring_sq_ready(ring) == 0 && !has_events(ring))
+        return 0;
+    return io_uring_submit_and_get_events(ring);
+}
+
 static int submit_and_wait(struct tarn_io *io, int64_t wait_ns_max)
 {
     struct uring *uring = io->state;
@@ -261,13 +288,15 @@ static int submit_and_wait(struct tarn_io *io, int64_t wait_ns_max)
     struct io_uring_cqe *cqe;
 
     int error = flush_to_last(io);
-    if (!error)
-        error = io_uring_submit_and_wait_timeout(&uring->ring, &cqe, wait_ns_max != 0,
+    if (!error && wait_ns_max == 0)
+        error = submit_and_look(&uring->ring);
+    else if (!error)
+        error = io_uring_submit_and_wait_timeout(&uring->ring, &cqe, 1,
                                                  timespec_of(&limit, wait_ns_max), NULL);
     if (error >= 0 || error == -ETIME || error == -EINTR)
         return error;
     if (io_uring_sq_ready(&uring->ring) == 0)
-        return error == -EAGAIN ? 0 : error; /* nothing to submit, no completion, no wait */
+        return error;
     return wait_refused(uring, wait_ns_max, error);
 }
 

@@ -230,6 +230,7 @@ static int open_io(struct tarn_writer *writer)
         .file_count = writer->view->geometry.file_count + 1,
         .buffer = writer->staging,
         .buffer_bytes = writer->staging_bytes,
+        .one_thread = true,
     };
     return tarn_io_open(&options, &writer->io);
 }
@@ -281,10 +282,12 @@ static void publish_figures(struct tarn_writer *writer, uint64_t takeover_ns)
     snprintf(info->backend, sizeof info->backend, "%s", io->backend);
     info->registered_buffer = io->registered_buffer;
     info->registered_files = io->registered_files;
+    info->deferred = io->deferred;
     info->depth = writer->chunk_count;
     info->refused = io->refused;
     info->buffer_refused = io->buffer_refused;
     info->files_refused = io->files_refused;
+    info->deferred_refused = io->deferred_refused;
     info->takeovers++;
     info->takeover_ns = takeover_ns;
     tarn_counter(writer->session, COUNTER_TAKEOVERS, 1);
