@@ -6,59 +6,9 @@
 #include <signal.h>
 #include <sys/mount.h>
 
-#include "lib/io/backend.h"
 #include "lib/policy/state.h"
-#include "lib/writer/state.h"
 #include "shm/holds.h"
-#include "tests/pool.h"
-
-/* A writer on a thread of this process. */
-static struct tarn_pool *writer_pool;
-static struct tarn_writer *writer;
-static pthread_t writer_thread;
-
-static void *run_writer(void *result)
-{
-    *(int *)result = tarn_writer_run(writer);
-    return NULL;
-}
-
-static int writer_result;
-
-static void begin_reporting_writer(enum tarn_io_backend backend,
-                                   void (*report)(void *context, const char *text))
-{
-    struct tarn_writer_options options = {.backend = backend, .report = report};
-
-    writer_pool = attach_pool(test_pool_name());
-    ck_assert_int_eq(tarn_writer_open(writer_pool, &options, &writer), 0);
-    ck_assert_int_eq(pthread_create(&writer_thread, NULL, run_writer, &writer_result), 0);
-}
-
-static void begin_writer(enum tarn_io_backend backend)
-{
-    begin_reporting_writer(backend, NULL);
-}
-
-/* From then on its memory may be looked at. */
-static void join_writer(void)
-{
-    tarn_writer_stop(writer);
-    pthread_join(writer_thread, NULL);
-}
-
-static int close_writer(void)
-{
-    tarn_writer_close(writer);
-    tarn_detach(writer_pool);
-    return writer_result;
-}
-
-static int end_writer(void)
-{
-    join_writer();
-    return close_writer();
-}
+#include "tests/backend.h"
 
 /* As tarn(1) does it: a thread takes the signal. */
 static void *stop_on_signal(void *process_writer)
@@ -98,37 +48,6 @@ static void kill_and_wait(pid_t pid)
 {
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
-}
-
-static void begin_pool(unsigned frame_count)
-{
-    pool = init_pool(test_pool_name(), test_path("pool"), frame_count, 16);
-    session = open_session(pool);
-}
-
-static uint64_t writer_count(unsigned counter)
-{
-    uint64_t count = 0;
-
-    for (unsigned slot = 1; slot <= pool->view.slot_max; slot++)
-        count += tarn_load_relaxed(&tarn_view_slot(&pool->view, slot)->counter[counter]);
-    return count;
-}
-
-static bool is_dirty(struct tarn_page_id id)
-{
-    uint64_t word;
-    uint32_t frame = tarn_table_find(&pool->view, id.value, &word);
-
-    return frame != TARN_NO_FRAME &&
-           dirty_word_dirty(tarn_load_acquire(&pool->view.descriptors[frame].dirty_word));
-}
-
-static bool is_cached(struct tarn_page_id id)
-{
-    uint64_t word;
-
-    return tarn_table_find(&pool->view, id.value, &word) != TARN_NO_FRAME;
 }
 
 /* True once the expression is, within five seconds. */
@@ -415,57 +334,20 @@ END_TEST
 
 /* Errors of the device. */
 
-static const struct tarn_io_ops *true_ops;
-static struct tarn_io_ops false_ops;
 static _Atomic int syncs_to_fail;
 
-/* Takes syncs out of what is queued and lets them fail. */
-static void fail_syncs(struct tarn_io *io)
+static int fail_syncs(const struct tarn_io_request *request)
 {
-    struct tarn_io_request_list rest = {0};
-    struct tarn_io_request *request;
-
-    while ((request = tarn_io_list_pop(&io->queued)) != NULL) {
-        if (request->kind == TARN_IO_REQUEST_SYNC && syncs_to_fail > 0) {
-            syncs_to_fail--;
-            request->result = -EIO;
-            tarn_io_list_push(&io->done, request);
-        } else {
-            tarn_io_list_push(&rest, request);
-        }
-    }
-    tarn_io_list_append(&io->queued, &rest);
-}
-
-static int false_submit(struct tarn_io *io)
-{
-    fail_syncs(io);
-    return true_ops->submit(io);
-}
-
-static int false_wait(struct tarn_io *io, int64_t wait_ns_max)
-{
-    fail_syncs(io);
-    return true_ops->wait(io, io->done.first != NULL ? 0 : wait_ns_max);
-}
-
-/* Told by the writer's own thread that it works: its instance of I/O is there. */
-static void put_false_ops_in(void *context, const char *text)
-{
-    (void)context;
-    if (strcmp(text, "writer") != 0)
-        return;
-    true_ops = writer->io->ops;
-    false_ops = *true_ops;
-    false_ops.submit = false_submit;
-    false_ops.wait = false_wait;
-    writer->io->ops = &false_ops;
+    if (request->kind != TARN_IO_REQUEST_SYNC || syncs_to_fail == 0)
+        return DISK_PASSES;
+    syncs_to_fail--;
+    return -EIO;
 }
 
 START_TEST(failed_sync_has_the_pages_written_again)
 {
     begin_pool(256);
-    begin_reporting_writer((enum tarn_io_backend)_i, put_false_ops_in);
+    begin_writer_on_disk((enum tarn_io_backend)_i, fail_syncs);
     file = make_file(session, "data", 8);
     fill_page(session, page(1), 11);
     uint64_t written = writer_count(COUNTER_PAGES_WRITTEN);
@@ -490,7 +372,7 @@ START_TEST(second_failed_sync_in_a_row_ends_durability_for_good)
     uint32_t other;
 
     begin_pool(256);
-    begin_reporting_writer((enum tarn_io_backend)_i, put_false_ops_in);
+    begin_writer_on_disk((enum tarn_io_backend)_i, fail_syncs);
     file = make_file(session, "data", 8);
     fill_page(session, page(1), 11);
     syncs_to_fail = 2;
@@ -520,10 +402,10 @@ END_TEST
 static const char *full_disk(void)
 {
     char command[TARN_PATH_BYTES + 64];
-    const char *disk = test_path("disk"), *path = test_path("disk/data");
+    const char *directory = test_path("disk"), *path = test_path("disk/data");
 
-    mkdir(disk, 0700);
-    if (mount("tarn-test", disk, "tmpfs", 0, "size=1m") != 0)
+    mkdir(directory, 0700);
+    if (mount("tarn-test", directory, "tmpfs", 0, "size=1m") != 0)
         test_skip("no right to mount");
     int fd = open(path, O_RDWR | O_CREAT, 0600);
     uint8_t zeros[PAGE_BYTES] = {0};
