@@ -63,16 +63,16 @@ static void kill_and_wait(pid_t pid)
 
 START_TEST(neighbours_are_written_together_and_synced_once)
 {
-    begin_pool(256);
+    begin_pool(1024);
     begin_writer((enum tarn_io_backend)_i);
-    file = make_file(session, "data", 64);
+    file = make_file(session, "data", 200);
     uint64_t writes = writer_count(COUNTER_WRITES), syncs = writer_count(COUNTER_SYNCS);
-    for (unsigned i = 0; i < 64; i++)
+    for (unsigned i = 0; i < 200; i++)
         fill_page(session, page(i), (int)i + 1);
     assert_ok(session, tarn_flush_all(session));
-    ck_assert_uint_eq(writer_count(COUNTER_WRITES) - writes, 4);
+    ck_assert_uint_eq(writer_count(COUNTER_WRITES) - writes, 2);
     ck_assert_uint_eq(writer_count(COUNTER_SYNCS) - syncs, 1);
-    for (unsigned i = 0; i < 64; i++) {
+    for (unsigned i = 0; i < 200; i++) {
         ck_assert(disk_has(file_path("data"), i, (int)i + 1));
         ck_assert(!is_dirty(page(i)));
     }

@@ -145,7 +145,7 @@ struct flush_batch *tarn_writer_batch_open_file(struct tarn_writer *writer, uint
     struct flush_batch *batch =
         entries == NULL ? NULL : tarn_writer_batch_of(writer, entries, count);
     if (batch != NULL) {
-        batch->wide = true;
+        batch->class = FLUSH_WIDE;
         writer->wide_count++;
     }
     return batch;
@@ -187,7 +187,7 @@ void tarn_writer_batch_close(struct tarn_writer *writer, struct flush_batch *bat
         tarn_writer_answer(writer, batch->requests[i].slot, batch->requests[i].asked, batch->error);
     if (batch == writer->last)
         writer->result = batch->error;
-    if (batch->wide) {
+    if (batch->class == FLUSH_WIDE) {
         writer->wide_count--;
         writer->look = true; /* for those who could not be taken in */
     }

@@ -109,7 +109,7 @@ static bool clean_some(struct tarn_writer *writer, bool others)
     }
     struct flush_batch *batch = tarn_writer_batch_of(writer, entries, count);
     if (batch != NULL)
-        batch->background = true;
+        batch->class = FLUSH_BACKGROUND;
     writer->background = batch;
     return batch != NULL;
 }

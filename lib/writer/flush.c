@@ -8,10 +8,9 @@
 
 #include "lib/writer/state.h"
 
-/* Chunks that the cleaner may always have, so that foreground does not starve it, and the share
- * that it may have at most. */
-#define BACKGROUND_SHARE_MIN 8
-#define BACKGROUND_SHARE_MAX 2
+/* The part of what can be in flight that each class is sure of, and that the cleaner has at most. */
+#define SURE_SHARE       8
+#define BACKGROUND_SHARE 2
 
 #define BUSY_WAIT_NS_MIN (NS_PER_MS / 4)
 #define BUSY_WAIT_NS_MAX (16 * NS_PER_MS)
@@ -122,66 +121,85 @@ static void start_write(struct tarn_writer *writer, struct chunk *chunk)
 {
     uint64_t offset = chunk->number << writer->view->page_shift;
     size_t bytes = (size_t)chunk->page_count << writer->view->page_shift;
-    uint32_t index = (uint32_t)(chunk - writer->chunks);
+    uint32_t index = (uint32_t)(chunk - writer->arena.chunks);
+    tarn_writer_chunk_shrink(writer, chunk, chunk->page_count);
     chunk->in_flight = true;
     chunk->epoch = writer->files[chunk->file].epoch;
-    for (uint32_t i = 0; i < chunk->page_count; i++) {
-        struct frame_state *state = &writer->frames[chunk->page[i].frame];
-        state->in_flight = true;
-        state->flight_mark = dirty_word_mark(chunk->page[i].dirty_word);
-    }
-    int result = tarn_io_write(writer->io, chunk->file, chunk->data, bytes, offset, 0,
+    int result = tarn_io_write(writer->io, chunk->file, chunk_data(writer, chunk), bytes, offset, 0,
                                io_id(ID_WRITE, index));
     if (result < 0)
         tarn_writer_write_completed(writer, index, result);
 }
 
-/* Foreground may take all chunks but those that the cleaner is sure of; the cleaner these, and more
- * while few are in use. */
-static bool may_take_chunk(const struct tarn_writer *writer, const struct flush_batch *batch)
+/* Those of a class who have something to write are sure of so many; what of that they do not use is
+ * nobody else's. */
+static unsigned left_for(const struct tarn_writer *writer, enum flush_class class, unsigned free,
+                         unsigned all, const unsigned *used)
 {
-    unsigned sure = writer->chunk_count / BACKGROUND_SHARE_MIN;
-    unsigned free = writer->free_chunk_count;
-    if (batch->background)
-        return free > 0 && (writer->background_chunks < sure ||
-                            free > writer->chunk_count / BACKGROUND_SHARE_MAX);
-    bool wanted = writer->background != NULL && writer->background->queue_count > 0 &&
-                  writer->background_chunks < sure;
-    return free > (wanted ? sure - writer->background_chunks : 0);
+    unsigned sure = all / SURE_SHARE > 0 ? all / SURE_SHARE : 1;
+    unsigned kept = 0;
+    for (unsigned other = 0; other < FLUSH_CLASSES; other++)
+        if (other != class && writer->wanted[other] && used[other] < sure)
+            kept += sure - used[other];
+    unsigned left = free > kept ? free - kept : 0;
+    if (class != FLUSH_BACKGROUND)
+        return left;
+    unsigned share =
+        all / BACKGROUND_SHARE > used[class] ? all / BACKGROUND_SHARE - used[class] : 0;
+    return left < share ? left : share;
 }
 
-static struct chunk *take_chunk(struct tarn_writer *writer, const struct flush_entry *entry)
+/* Pages that the batch may have in its next write. */
+static uint32_t room_for(const struct tarn_writer *writer, enum flush_class class)
 {
-    struct chunk *chunk = &writer->chunks[writer->free_chunks[--writer->free_chunk_count]];
-    chunk->file = page_id_file(entry->page_id);
-    chunk->number = page_id_number(entry->page_id);
-    chunk->page_count = 0;
-    chunk->background = entry->batch->background;
-    writer->background_chunks += chunk->background;
-    return chunk;
+    const struct arena *arena = &writer->arena;
+    uint32_t places =
+        left_for(writer, class, arena->free_place_count, arena->place_count, arena->used_places);
+    if (left_for(writer, class, arena->free_chunk_count, arena->chunk_count, arena->used_chunks) ==
+        0)
+        return 0;
+    return places < arena->run_pages_max ? places : arena->run_pages_max;
 }
 
-static void give_chunk(struct tarn_writer *writer, struct chunk *chunk)
+static struct flush_entry *queued_entry(const struct flush_batch *batch, uint32_t i)
 {
-    chunk->in_flight = false;
-    writer->background_chunks -= chunk->background;
-    writer->free_chunks[writer->free_chunk_count++] = (unsigned)(chunk - writer->chunks);
+    uint32_t at = batch->queue_first + i;
+    return &batch->entries[batch->queue[at < batch->entry_count ? at : at - batch->entry_count]];
 }
 
-static bool goes_on(const struct tarn_writer *writer, const struct chunk *chunk,
-                    const struct flush_entry *entry)
+/* How many of the first entries of the queue are neighbours. */
+static uint32_t run_length(const struct tarn_writer *writer, const struct flush_batch *batch,
+                           uint32_t limit)
 {
-    return chunk->file == page_id_file(entry->page_id) &&
-           chunk->number + chunk->page_count == page_id_number(entry->page_id) &&
-           chunk->page_count < writer->chunk_pages_max && !writer->frames[entry->frame].alone &&
-           !writer->frames[chunk->page[0].frame].alone;
+    const struct flush_entry *first = queued_entry(batch, 0);
+    uint32_t count = 1;
+    if (limit > batch->queue_count)
+        limit = batch->queue_count;
+    if (writer->frames[first->frame].alone)
+        return 1;
+    while (count < limit) {
+        const struct flush_entry *entry = queued_entry(batch, count);
+        if (entry->page_id != first->page_id + count || writer->frames[entry->frame].alone)
+            break;
+        count++;
+    }
+    return count;
+}
+
+static struct flush_entry *dequeue(struct flush_batch *batch)
+{
+    struct flush_entry *entry = queued_entry(batch, 0);
+    batch->queue_first = batch->queue_first + 1 < batch->entry_count ? batch->queue_first + 1 : 0;
+    batch->queue_count--;
+    entry->queued = false;
+    return entry;
 }
 
 /* Somebody waits for this page, so it is looked at again. The cleaner takes another one: what is
  * held or changed all the time must not keep it from the rest. */
 static void requeue(struct tarn_writer *writer, struct flush_entry *entry)
 {
-    if (entry->batch->background)
+    if (entry->batch->class == FLUSH_BACKGROUND)
         tarn_writer_entry_done(writer, entry);
     else
         tarn_writer_entry_queue(entry);
@@ -216,19 +234,17 @@ static enum step next_step(struct tarn_writer *writer, struct flush_entry *entry
 /* Adds the page to the chunk. False: it was not added. */
 static bool stage_entry(struct tarn_writer *writer, struct flush_entry *entry, struct chunk *chunk)
 {
-    uint8_t *image = chunk->data + ((size_t)chunk->page_count << writer->view->page_shift);
-    enum stage stage = tarn_writer_stage(writer, entry->frame, entry->generation, image,
-                                         &chunk->page[chunk->page_count]);
+    size_t offset = (size_t)chunk->page_count << writer->view->page_shift;
+    struct staged_page *page = chunk_page(writer, chunk, chunk->page_count);
+    enum stage stage = tarn_writer_stage(writer, entry->frame, entry->generation,
+                                         chunk_data(writer, chunk) + offset, page);
     /* A mark never goes back: this image would serve nobody who waits. */
-    if (stage == STAGE_DONE &&
-        dirty_word_mark(chunk->page[chunk->page_count].dirty_word) < entry->mark)
+    if (stage == STAGE_DONE && dirty_word_mark(page->dirty_word) < entry->mark)
         stage = STAGE_DAMAGED;
     switch (stage) {
     case STAGE_DONE:
-        /* Twice in one chunk would be two in flight. */
         writer->frames[entry->frame].in_flight = true;
-        writer->frames[entry->frame].flight_mark =
-            dirty_word_mark(chunk->page[chunk->page_count].dirty_word);
+        writer->frames[entry->frame].flight_mark = dirty_word_mark(page->dirty_word);
         chunk->page_count++;
         return true;
     case STAGE_BUSY:
@@ -247,42 +263,48 @@ static bool stage_entry(struct tarn_writer *writer, struct flush_entry *entry, s
     return false;
 }
 
-static void end_chunk(struct tarn_writer *writer, struct chunk *chunk)
+/* Writes the run of neighbours that the queue begins with, or what of it can be copied now. Returns
+ * how many entries were taken off the queue. */
+static uint32_t write_run(struct tarn_writer *writer, struct flush_batch *batch,
+                          struct chunk *chunk)
 {
-    if (chunk != NULL && chunk->page_count > 0)
+    const struct flush_entry *first = queued_entry(batch, 0);
+    uint32_t count = 0;
+    chunk->file = page_id_file(first->page_id);
+    chunk->number = page_id_number(first->page_id);
+    while (chunk->page_count < chunk->place_count && chunk->page_count == count &&
+           (count == 0 || next_step(writer, queued_entry(batch, 0)) == STEP_STAGE)) {
+        stage_entry(writer, dequeue(batch), chunk);
+        count++;
+    }
+    if (chunk->page_count > 0)
         start_write(writer, chunk);
-    else if (chunk != NULL)
-        give_chunk(writer, chunk);
+    else
+        tarn_writer_chunk_give(writer, chunk);
+    return count;
 }
 
-/* Goes once through the queue of a batch, as far as there are chunks. */
+/* Goes once through the queue of a batch, as far as there is room. */
 static void write_batch(struct tarn_writer *writer, struct flush_batch *batch)
 {
-    struct chunk *chunk = NULL;
-    for (uint32_t rounds = batch->queue_count; rounds > 0; rounds--) {
-        struct flush_entry *entry = &batch->entries[batch->queue[batch->queue_first]];
-        enum step step = next_step(writer, entry);
-        if (step == STEP_STAGE && chunk != NULL && !goes_on(writer, chunk, entry)) {
-            end_chunk(writer, chunk);
-            chunk = NULL;
+    for (uint32_t rounds = batch->queue_count; rounds > 0;) {
+        enum step step = next_step(writer, queued_entry(batch, 0));
+        if (step == STEP_STAGE) {
+            uint32_t room = room_for(writer, batch->class);
+            uint32_t length =
+                room == 0 ? 0 : run_length(writer, batch, room < rounds ? room : rounds);
+            struct chunk *chunk =
+                length == 0 ? NULL : tarn_writer_chunk_take(writer, length, batch->class);
+            if (chunk == NULL)
+                return;
+            rounds -= write_run(writer, batch, chunk);
+            continue;
         }
-        if (step == STEP_STAGE && chunk == NULL) {
-            if (!may_take_chunk(writer, batch))
-                break;
-            chunk = take_chunk(writer, entry);
-        }
-        batch->queue_first =
-            batch->queue_first + 1 < batch->entry_count ? batch->queue_first + 1 : 0;
-        batch->queue_count--;
-        entry->queued = false;
-        if (step == STEP_STAGE && !stage_entry(writer, entry, chunk) && chunk->page_count == 0) {
-            give_chunk(writer, chunk);
-            chunk = NULL;
-        } else if (step == STEP_LATER) {
+        struct flush_entry *entry = dequeue(batch);
+        if (step == STEP_LATER)
             requeue(writer, entry);
-        }
+        rounds--;
     }
-    end_chunk(writer, chunk);
 }
 
 static bool list_add(struct staged_list *list, const struct staged_page *page)
@@ -309,7 +331,7 @@ static void back_off(struct tarn_writer *writer, struct data_file *file)
 
 static void page_completed(struct tarn_writer *writer, struct chunk *chunk, uint32_t i, int error)
 {
-    struct staged_page *page = &chunk->page[i];
+    struct staged_page *page = chunk_page(writer, chunk, i);
     struct data_file *file = &writer->files[chunk->file];
     struct frame_state *state = &writer->frames[page->frame];
     state->in_flight = false;
@@ -341,7 +363,7 @@ static void temporary_durable(struct tarn_writer *writer, struct data_file *file
 
 void tarn_writer_write_completed(struct tarn_writer *writer, uint32_t index, int64_t result)
 {
-    struct chunk *chunk = &writer->chunks[index];
+    struct chunk *chunk = &writer->arena.chunks[index];
     struct data_file *file = &writer->files[chunk->file];
     struct tarn_file_entry *entry = &writer->view->files[chunk->file];
     int64_t bytes = (int64_t)chunk->page_count << writer->view->page_shift;
@@ -360,13 +382,13 @@ void tarn_writer_write_completed(struct tarn_writer *writer, uint32_t index, int
         page_completed(writer, chunk, i, error);
     if (file->temporary)
         temporary_durable(writer, file);
-    give_chunk(writer, chunk);
+    tarn_writer_chunk_give(writer, chunk);
 }
 
 bool tarn_writer_writes_beyond(const struct tarn_writer *writer, uint32_t file, uint64_t count)
 {
-    for (unsigned i = 0; i < writer->chunk_count; i++) {
-        const struct chunk *chunk = &writer->chunks[i];
+    for (unsigned i = 0; i < writer->arena.chunk_count; i++) {
+        const struct chunk *chunk = &writer->arena.chunks[i];
         if (chunk->in_flight && chunk->file == file && chunk->number + chunk->page_count > count)
             return true;
     }
@@ -444,6 +466,20 @@ static void ask_for_syncs(struct tarn_writer *writer, struct flush_batch *batch)
             writer->files[page_id_file(batch->entries[i].page_id)].sync_wanted = true;
 }
 
+static void write_batches(struct tarn_writer *writer)
+{
+    memset(writer->wanted, 0, sizeof writer->wanted);
+    for (const struct flush_batch *batch = writer->batches; batch != NULL; batch = batch->next)
+        writer->wanted[batch->class] |= batch->queue_count > 0;
+    for (unsigned class = 0; class < FLUSH_CLASSES; class ++) {
+        if (!writer->wanted[class])
+            continue;
+        for (struct flush_batch *batch = writer->batches; batch != NULL; batch = batch->next)
+            if (batch->class == class)
+                write_batch(writer, batch);
+    }
+}
+
 void tarn_writer_flush(struct tarn_writer *writer)
 {
     bool was_busy = writer->busy_pages;
@@ -452,10 +488,8 @@ void tarn_writer_flush(struct tarn_writer *writer)
     /* Said by this writer, which knows, or by a stray store: nothing goes on either way. */
     if (failed)
         tarn_writer_batches_fail(writer, -ENOTRECOVERABLE);
-    for (int background = 0; background <= 1; background++)
-        for (struct flush_batch *batch = writer->batches; batch != NULL; batch = batch->next)
-            if (batch->background == (background == 1) && !failed)
-                write_batch(writer, batch);
+    if (!failed)
+        write_batches(writer);
     for (struct flush_batch *batch = writer->batches; batch != NULL; batch = batch->next)
         if (batch->needed == 0 && batch->left > 0 && !batch->sync_asked)
             ask_for_syncs(writer, batch);

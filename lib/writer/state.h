@@ -15,11 +15,17 @@
 #include "lib/policy/policy.h"
 #include "lib/writer/writer.h"
 
-#define CHUNK_BYTES_MIN   65536u
-#define CHUNK_PAGES_MAX   16u
-#define STAGING_BYTES_MAX (7u << 20) /* leaves room for the ring below 8 MiB of RLIMIT_MEMLOCK */
-#define SYNCS_MAX         16u        /* in flight beside the chunks */
-#define WIDE_BATCHES_MAX  8u         /* flushes of files and of everything; more wait together */
+#define SYNCS_MAX        16u /* in flight beside the chunks */
+#define WIDE_BATCHES_MAX 8u  /* flushes of files and of everything; more wait together */
+
+/* Who is served first. Each class is sure of a share of what can be in flight, so that none starves
+ * another. */
+enum flush_class {
+    FLUSH_PAGES,      /* somebody waits for a few pages */
+    FLUSH_WIDE,       /* somebody waits for a file or for everything */
+    FLUSH_BACKGROUND, /* the cleaner */
+    FLUSH_CLASSES
+};
 
 /* A page in a batch. */
 enum {
@@ -60,10 +66,11 @@ struct flush_batch {
     struct flush_request *requests; /* that it answers */
     unsigned request_count;
     int error; /* first one of a page in it */
-    bool wide, background, sync_asked;
+    enum flush_class class;
+    bool sync_asked;
 };
 
-/* An image of a page, in a chunk or on disk. */
+/* An image of a page, in staging memory or on disk. */
 struct staged_page {
     uint64_t generation;
     uint64_t dirty_word; /* as it was before the copy: the image has its mark */
@@ -76,13 +83,29 @@ struct staged_list {
     uint32_t count, room;
 };
 
+/* A write: neighbours, in as many places of the staging memory in a row. */
 struct chunk {
-    uint8_t *data;
     uint64_t number; /* of the first page */
     uint64_t epoch;
     uint32_t file, page_count;
-    bool in_flight, background;
-    struct staged_page page[CHUNK_PAGES_MAX];
+    uint32_t place, place_count;
+    enum flush_class class;
+    bool in_flight;
+};
+
+/* Staging memory, and the writes that can be in flight. */
+struct arena {
+    uint8_t *data;
+    size_t bytes;
+    struct staged_page *pages; /* by place */
+    uint64_t *taken;           /* places: a bit each */
+    uint32_t place_count, free_place_count;
+    uint32_t run_pages_max;
+    struct chunk *chunks;
+    unsigned *free_chunks;
+    unsigned chunk_count, free_chunk_count;
+    unsigned used_chunks[FLUSH_CLASSES];
+    uint32_t used_places[FLUSH_CLASSES];
 };
 
 struct frame_state {
@@ -179,17 +202,13 @@ struct tarn_writer {
     uint32_t file_last;               /* highest id ever entered */
     struct frame_state *frames;
 
-    uint8_t *staging;
-    size_t staging_bytes;
-    struct chunk *chunks;
-    unsigned *free_chunks;
-    unsigned chunk_count, free_chunk_count, chunk_pages_max;
-    unsigned background_chunks; /* in use by the cleaner */
+    struct arena arena;
     unsigned syncs_in_flight, op_syncs_in_flight;
 
     struct flush_batch *batches; /* oldest first */
     unsigned wide_count;
-    bool busy_pages; /* a page could not be copied: another look soon */
+    bool wanted[FLUSH_CLASSES]; /* who has something to write in this round */
+    bool busy_pages;            /* a page could not be copied: another look soon */
     uint64_t busy_wait_ns;
 
     uint64_t *served; /* by slot: request word that is being worked on */
@@ -226,6 +245,30 @@ enum stage {
 };
 enum stage tarn_writer_stage(struct tarn_writer *writer, uint32_t frame, uint64_t generation,
                              uint8_t *ret_image, struct staged_page *ret_page);
+
+/* arena.c. */
+
+int tarn_writer_arena_open(struct tarn_writer *writer, unsigned depth);
+void tarn_writer_arena_close(struct tarn_writer *writer);
+/* A run is at most as long as a request that gains something by it. */
+void tarn_writer_arena_run_max(struct tarn_writer *writer, size_t bytes_max);
+/* With room for so many pages, or for fewer. NULL: not now. */
+struct chunk *tarn_writer_chunk_take(struct tarn_writer *writer, uint32_t count,
+                                     enum flush_class class);
+/* Gives back what is beyond so many pages; or everything. */
+void tarn_writer_chunk_shrink(struct tarn_writer *writer, struct chunk *chunk, uint32_t count);
+void tarn_writer_chunk_give(struct tarn_writer *writer, struct chunk *chunk);
+
+static inline struct staged_page *chunk_page(const struct tarn_writer *writer,
+                                             const struct chunk *chunk, uint32_t i)
+{
+    return &writer->arena.pages[chunk->place + i];
+}
+
+static inline uint8_t *chunk_data(const struct tarn_writer *writer, const struct chunk *chunk)
+{
+    return writer->arena.data + ((size_t)chunk->place << writer->view->page_shift);
+}
 
 /* batch.c. */
 

@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -16,6 +15,7 @@
 #include "lib/writer/state.h"
 
 #define DEPTH_DEFAULT   64u
+#define DEPTH_MAX       (TARN_IO_DEPTH_MAX - SYNCS_MAX)
 #define COMPLETIONS_MAX 64u
 #define LOOK_WAIT_NS    ((int64_t)1000 * NS_PER_MS) /* those whom nobody watches */
 #define HOLDER_WAIT_NS  NS_PER_MS                   /* those who hold a page that is to go */
@@ -196,43 +196,21 @@ static void give_role_back(struct tarn_writer *writer)
 
 /* What it works with. */
 
-static int open_staging(struct tarn_writer *writer)
-{
-    uint32_t page_bytes = writer->view->geometry.page_bytes;
-    size_t chunk_bytes = 4 * page_bytes > CHUNK_BYTES_MIN ? 4 * page_bytes : CHUNK_BYTES_MIN;
-    unsigned count = writer->options.depth;
-    if (count > STAGING_BYTES_MAX / chunk_bytes)
-        count = (unsigned)(STAGING_BYTES_MAX / chunk_bytes);
-    writer->staging_bytes = count * chunk_bytes;
-    writer->staging = mmap(NULL, writer->staging_bytes, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (writer->staging == MAP_FAILED)
-        writer->staging = NULL;
-    writer->chunks = calloc(count, sizeof *writer->chunks);
-    writer->free_chunks = calloc(count, sizeof *writer->free_chunks);
-    if (writer->staging == NULL || writer->chunks == NULL || writer->free_chunks == NULL)
-        return -ENOMEM;
-    madvise(writer->staging, writer->staging_bytes, MADV_DONTFORK);
-    writer->chunk_count = writer->free_chunk_count = count;
-    writer->chunk_pages_max = (unsigned)(chunk_bytes / page_bytes);
-    for (unsigned i = 0; i < count; i++) {
-        writer->chunks[i].data = writer->staging + i * chunk_bytes;
-        writer->free_chunks[i] = count - 1 - i;
-    }
-    return 0;
-}
-
 static int open_io(struct tarn_writer *writer)
 {
+    const struct arena *arena = &writer->arena;
     const struct tarn_io_options options = {
         .backend = writer->options.backend,
-        .depth = writer->chunk_count + SYNCS_MAX,
+        .depth = arena->chunk_count + SYNCS_MAX,
         .file_count = writer->view->geometry.file_count + 1,
-        .buffer = writer->staging,
-        .buffer_bytes = writer->staging_bytes,
+        .buffer = arena->data,
+        .buffer_bytes = arena->bytes,
         .one_thread = true,
     };
-    return tarn_io_open(&options, &writer->io);
+    int result = tarn_io_open(&options, &writer->io);
+    if (result == 0)
+        tarn_writer_arena_run_max(writer, tarn_io_capabilities(writer->io)->transfer_bytes_max);
+    return result;
 }
 
 static bool is_our_fifo(const struct tarn_writer *writer, const char *path)
@@ -283,7 +261,7 @@ static void publish_figures(struct tarn_writer *writer, uint64_t takeover_ns)
     info->registered_buffer = io->registered_buffer;
     info->registered_files = io->registered_files;
     info->deferred = io->deferred;
-    info->depth = writer->chunk_count;
+    info->depth = writer->arena.chunk_count;
     info->refused = io->refused;
     info->buffer_refused = io->buffer_refused;
     info->files_refused = io->files_refused;
@@ -302,7 +280,8 @@ static int take_over(struct tarn_writer *writer)
     tarn_store_release(&control->writer_slot, writer->session->slot);
     tarn_store_relaxed(&writer->session->shared->role, ROLE_WRITER);
     tarn_reap_all(writer->pool, writer->session);
-    int result = open_staging(writer);
+    unsigned depth = writer->options.depth < DEPTH_MAX ? writer->options.depth : DEPTH_MAX;
+    int result = tarn_writer_arena_open(writer, depth);
     if (result == 0)
         result = open_io(writer);
     if (result < 0)
@@ -334,13 +313,7 @@ static void stop_work(struct tarn_writer *writer)
     if (writer->fifo_fd >= 0)
         close(writer->fifo_fd);
     writer->wake_fd = writer->fifo_fd = -1;
-    if (writer->staging != NULL)
-        munmap(writer->staging, writer->staging_bytes);
-    free(writer->chunks);
-    free(writer->free_chunks);
-    writer->staging = NULL;
-    writer->chunks = NULL;
-    writer->free_chunks = NULL;
+    tarn_writer_arena_close(writer);
 }
 
 /* The loop. */

@@ -7,7 +7,7 @@
 
 #include "tests/kill/world.h"
 
-enum { MEMORY_BYTES = 1 << 23, NODE_BYTES_MAX = 1 << 21 };
+enum { MEMORY_BYTES = 1 << 24, NODE_BYTES_MAX = 1 << 21 };
 
 char *process_memory(const struct process *process);
 
