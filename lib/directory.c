@@ -614,6 +614,9 @@ int tarn_directory_lock(int directory_fd, const char *directory, unsigned mode,
     }
     if (fd < 0 || (made && fchmod(fd, mode) != 0)) {
         int error = errno;
+        /* Whoever has it locked by now works with it. */
+        if (made && tarn_lock_byte(fd, 0, F_WRLCK) == 0)
+            unlinkat(directory_fd, TARN_DIRECTORY_LOCK, 0);
         if (fd >= 0)
             close(fd);
         return tarn_message_fail(message, error == EACCES ? -EPERM : -error, "lock file %s/%s: %s",

@@ -81,10 +81,13 @@ static int make_directory(struct init *init, const char *directory)
                            : snprintf(path, sizeof path, "%s", directory)) >= (int)sizeof path)
         return tarn_message_fail(init->message, -EINVAL, "the path %.80s... is too long", path);
     init->made_directory = mkdir(path, 0700) == 0;
-    unsigned mode = init->options.mode;
-    if ((!init->made_directory && errno != EEXIST) ||
-        (init->made_directory && chmod(path, mode | (mode & 0440) >> 2) != 0))
+    if (!init->made_directory && errno != EEXIST)
         return tarn_message_fail(init->message, -errno, "making directory %s: %s", path,
+                                 strerror(errno));
+    snprintf(init->directory, sizeof init->directory, "%s", path);
+    unsigned mode = init->options.mode;
+    if (init->made_directory && chmod(path, mode | (mode & 0440) >> 2) != 0)
+        return tarn_message_fail(init->message, -errno, "mode of directory %s: %s", path,
                                  strerror(errno));
     char *absolute = realpath(path, NULL);
     if (absolute == NULL || strlen(absolute) >= sizeof init->directory) {
