@@ -347,7 +347,8 @@ TARN_API int tarn_file_truncate(struct tarn_session *session, uint32_t file, uin
 
 /* Takes the file out of the pool, unlinked if `unlink` is not 0 (temporary files always). What was
  * changed and not flushed is dropped with it. Its id answers -ENXIO, and may be given to another
- * file later. Blocks and fails like tarn_file_truncate(). */
+ * file later. Blocks and fails like tarn_file_truncate(); with the error of the unlink if the file
+ * is out of the pool and still has its name. */
 TARN_API int tarn_file_drop(struct tarn_session *session, uint32_t file, int unlink,
                             int32_t wait_ms);
 

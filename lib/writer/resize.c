@@ -174,16 +174,18 @@ static unsigned discard_frames(struct tarn_writer *writer, struct file_op *op)
 }
 
 /* Only the very file: after a death in between, the name may be another's by now. */
-static void unlink_own(struct tarn_writer *writer, const struct tarn_file_record *record,
-                       const char *name)
+static int unlink_own(struct tarn_writer *writer, const struct tarn_file_record *record)
 {
+    char name[TARN_PATH_BYTES];
     struct stat status;
     uint64_t device, inode;
+    tarn_record_file_name(record, name);
     if (fstatat(writer->pool->directory_fd, name, &status, AT_SYMLINK_NOFOLLOW) != 0)
-        return;
+        return errno == ENOENT ? 0 : -errno;
     tarn_file_identity(&status, &device, &inode);
-    if (device == record->device && inode == record->inode)
-        unlinkat(writer->pool->directory_fd, name, 0);
+    if (device != record->device || inode != record->inode)
+        return 0;
+    return unlinkat(writer->pool->directory_fd, name, 0) == 0 || errno == ENOENT ? 0 : -errno;
 }
 
 /* The file first, if it goes too: a writer that dies in between leaves a file in the table that is
@@ -192,10 +194,8 @@ static int finish_drop(struct tarn_writer *writer, uint32_t id)
 {
     struct data_file *file = &writer->files[id];
     struct tarn_file_record record = writer->records[id];
-    char name[TARN_PATH_BYTES];
-    tarn_record_file_name(&record, name);
-    if (file->op.unlink || record.kind == FILE_TEMPORARY)
-        unlink_own(writer, &record, name);
+    bool unlinks = file->op.unlink || record.kind == FILE_TEMPORARY;
+    int unlinked = unlinks ? unlink_own(writer, &record) : 0;
     writer->records[id] = (struct tarn_file_record){0};
     int result = tarn_writer_table_write(writer);
     if (result < 0) {
@@ -205,7 +205,7 @@ static int finish_drop(struct tarn_writer *writer, uint32_t id)
     tarn_writer_batches_forget_file(writer, id);
     tarn_writer_file_close(writer, id);
     tarn_store_release(&file_entry(writer, id)->page_count, 0);
-    return 0;
+    return unlinked;
 }
 
 /* The new size is on the device, or it is not. */
