@@ -89,8 +89,7 @@ static unsigned name_sessions(struct tarn_pool *pool, char *ret_text, size_t byt
     size_t length = 0;
     for (unsigned slot = 1; slot <= pool->view.slot_max; slot++) {
         const struct tarn_slot *shared = tarn_view_slot(&pool->view, slot);
-        if (tarn_load_acquire(&shared->state) == SLOT_FREE || pool->sessions[slot] != NULL ||
-            pool->dead(pool, slot))
+        if (tarn_load_acquire(&shared->state) == SLOT_FREE || pool->dead(pool, slot))
             continue;
         uint64_t role = tarn_load_relaxed(&shared->role);
         count++;
@@ -273,7 +272,7 @@ int tarn_destroy(const char *name, const char *shm_directory, unsigned flags,
     int result = tarn_segment_path(name, shm_directory, path, ret_message);
     if (result < 0)
         return result;
-    result = tarn_pool_open(path, name, -1, &pool, ret_message);
+    result = tarn_pool_open(path, name, &pool, ret_message);
     if (result == -ESTALE || result == -EREMCHG || result == -ENOTDIR)
         return destroy_leftover(path, result, flags, ret_message);
     if (result < 0)

@@ -191,10 +191,9 @@ static bool parse_setting(const struct setting *setting, const char *value, void
         return parse_number(value, 8, place, setting->bytes);
     case SETTING_UUID:
         return parse_uuid(value, place);
-    case SETTING_TEXT:
+    default:
         return (size_t)snprintf(place, setting->bytes, "%s", value) < setting->bytes;
     }
-    return false;
 }
 
 /* What can be changed while the pool works is there only if it was. */
@@ -340,7 +339,7 @@ static bool parse_record(const char *line, struct tarn_file_record *ret_record)
     if (sscanf(line, "file %" SCNu32 " %" SCNu64 " %15s %15s %" SCNu64 " %" SCNu64 " %n",
                &record.id, &record.incarnation, kind, access, &record.device, &record.inode,
                &path_at) != 6 ||
-        path_at == 0 || !parse_path(line + path_at, record.path))
+        !parse_path(line + path_at, record.path))
         return false;
     bool raw = strcmp(kind, "raw") == 0;
     record.kind = raw ? FILE_RAW : FILE_TEMPORARY;

@@ -69,8 +69,8 @@ const char *tarn_strerror(int result)
 
 static int set_message(struct tarn_message *message, int result, const char *format, va_list list)
 {
-    if (message != NULL && vsnprintf(message->text, sizeof message->text, format, list) < 0)
-        message->text[0] = 0;
+    if (message != NULL)
+        vsnprintf(message->text, sizeof message->text, format, list);
     return result;
 }
 

@@ -148,11 +148,10 @@ static inline struct tarn_page_id tarn_page_in(const struct tarn_session *sessio
 /* The open handles of this process. Named here for tests in which one process plays several. */
 extern struct tarn_pool *tarn_open_pools;
 
-/* Opens a segment by its path (no writer needed): both descriptions, checks, mapping. The directory
- * is opened and DIR/lock taken shared unless `lock_fd` >= 0 is given, which the handle then owns
- * (held exclusively by one who builds; attach makes it shared). */
-int tarn_pool_open(const char *segment_path, const char *name, int lock_fd,
-                   struct tarn_pool **ret_pool, struct tarn_message *message);
+/* Opens a segment by its path (no writer needed): both descriptions, checks, mapping; and the
+ * directory, whose DIR/lock it has shared. */
+int tarn_pool_open(const char *segment_path, const char *name, struct tarn_pool **ret_pool,
+                   struct tarn_message *message);
 
 bool tarn_name_valid(const char *name);
 

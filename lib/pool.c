@@ -89,17 +89,14 @@ static void list_add(struct tarn_pool *pool)
     tarn_open_pools = pool;
 }
 
-static bool list_remove(struct tarn_pool *pool)
+static void list_remove(struct tarn_pool *pool)
 {
     pthread_mutex_lock(&open_pools_mutex);
     struct tarn_pool **link = &tarn_open_pools;
-    while (*link != NULL && *link != pool)
+    while (*link != pool)
         link = &(*link)->next;
-    bool found = *link != NULL;
-    if (found)
-        *link = pool->next;
+    *link = pool->next;
     pthread_mutex_unlock(&open_pools_mutex);
-    return found;
 }
 
 int tarn_pool_usable(struct tarn_pool *pool)
@@ -209,8 +206,7 @@ static int join_directory(struct tarn_pool *pool, const struct tarn_superblock *
         return tarn_message_fail(message, tarn_directory_errno(errno),
                                  "directory %s of pool %s: %s", directory, superblock->name,
                                  strerror(errno));
-    if (pool->lock_fd < 0)
-        pool->lock_fd = openat(pool->directory_fd, TARN_DIRECTORY_LOCK, O_RDWR | O_CLOEXEC);
+    pool->lock_fd = openat(pool->directory_fd, TARN_DIRECTORY_LOCK, O_RDWR | O_CLOEXEC);
     if (pool->lock_fd < 0)
         return tarn_message_fail(message, tarn_directory_errno(errno), "lock file %s/%s: %s",
                                  directory, TARN_DIRECTORY_LOCK, strerror(errno));
@@ -317,8 +313,8 @@ static void free_pool(struct tarn_pool *pool)
     free(pool);
 }
 
-static int open_pool(const char *segment_path, const char *name, int lock_fd,
-                     struct tarn_pool **ret_pool, struct tarn_message *message)
+static int open_pool(const char *segment_path, const char *name, struct tarn_pool **ret_pool,
+                     struct tarn_message *message)
 {
     int map_fd = -1;
     struct tarn_superblock superblock;
@@ -328,23 +324,17 @@ static int open_pool(const char *segment_path, const char *name, int lock_fd,
         if (result < 0)
             close(map_fd);
     }
-    if (result < 0) {
-        if (lock_fd >= 0)
-            close(lock_fd);
+    if (result < 0)
         return result;
-    }
     struct tarn_pool *pool = new_pool(segment_path, &superblock);
     if (pool == NULL || pool->sessions == NULL || pool->open_files == NULL || pool->name == NULL ||
         pool->directory == NULL || pool->segment_path == NULL)
         result = tarn_message_fail(message, -ENOMEM, "no memory for a handle of pool %s", name);
     if (pool == NULL) {
         close(map_fd);
-        if (lock_fd >= 0)
-            close(lock_fd);
         return result;
     }
     pool->map_fd = map_fd;
-    pool->lock_fd = lock_fd;
     if (result == 0)
         result = join_directory(pool, &superblock, message);
 
@@ -361,15 +351,15 @@ static int open_pool(const char *segment_path, const char *name, int lock_fd,
     return 0;
 }
 
-int tarn_pool_open(const char *segment_path, const char *name, int lock_fd,
-                   struct tarn_pool **ret_pool, struct tarn_message *message)
+int tarn_pool_open(const char *segment_path, const char *name, struct tarn_pool **ret_pool,
+                   struct tarn_message *message)
 {
     struct tarn_pool *pool;
     int cancel_state;
     pthread_once(&fork_handlers_once, install_fork_handlers);
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     pthread_mutex_lock(&open_pools_mutex);
-    int result = open_pool(segment_path, name, lock_fd, &pool, message);
+    int result = open_pool(segment_path, name, &pool, message);
     pthread_mutex_unlock(&open_pools_mutex);
     pthread_setcancelstate(cancel_state, NULL);
     if (result < 0)
@@ -416,7 +406,7 @@ int tarn_attach(const char *name, const struct tarn_attach_options *options,
     if (result < 0)
         return result;
     struct tarn_pool *pool;
-    result = tarn_pool_open(path, name, -1, &pool, ret_message);
+    result = tarn_pool_open(path, name, &pool, ret_message);
     if (result < 0)
         return result;
     /* Whoever destroys may still open it: to finish what a killed one had begun. */

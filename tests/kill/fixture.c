@@ -153,7 +153,7 @@ static void open_copy(void)
     if (fd < 0 || write(fd, pool->view.base, bytes) != (ssize_t)bytes)
         fixture_fail("%s: %s", path, strerror(errno));
     close(fd);
-    int opened = tarn_pool_open(path, fixture.pool_name, -1, &fixture.copy, &message);
+    int opened = tarn_pool_open(path, fixture.pool_name, &fixture.copy, &message);
     unlink(path);
     fixture.seen = aligned_alloc(TARN_LINE_BYTES, bytes);
     if (opened < 0 || fixture.seen == NULL)
