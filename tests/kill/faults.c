@@ -32,6 +32,7 @@ static struct {
 
 static const int errors[] = {0, EIO, EINTR, FAULT_SHORT};
 static uint64_t faults, refusals;
+static int answer; /* of the operation */
 
 static void print_fault(void)
 {
@@ -87,6 +88,51 @@ static void end_operation(struct process *victim, const struct operation *operat
         stage_must_do(victim, operation_rest, "rest");
 }
 
+/* Nothing is left of who has left: memory, descriptors, mappings. */
+static void leave(struct process *victim)
+{
+    if (victim->actor.writer != NULL)
+        process_do(victim, operations[now.operation].finish);
+    if (victim->actor.pool != NULL)
+        stage_must_do(victim, operation_leave, "leave");
+    if (world_holdings(victim) != 0)
+        oracle_broken("descriptors or mappings are left", victim->pid, world_holdings(victim));
+    if (victim->blocks != 0)
+        oracle_broken("memory is left", victim->pid, victim->blocks);
+}
+
+/* Is the file in the table in the pool's directory? */
+static bool is_known(const char *name)
+{
+    const struct node *table = world_node(WORLD_DIRECTORY "/files");
+    const char *text = world_node_data(table);
+
+    return strcmp(name, "tmp") == 0 || memmem(text, table->size, name, strlen(name)) != NULL;
+}
+
+/* Of names there are the pool's, and those in its table. One that could not be removed stays;
+ * whoever drops a file is told. */
+static void check_names(void)
+{
+    bool told = strcmp(operations[now.operation].name, "file-drop") == 0 && answer < 0;
+    static const char *const own[] = {"options", "files", "lock", "data"};
+
+    for (unsigned i = 0; i < WORLD_NODES; i++) {
+        const struct node *node = &world.nodes[i];
+        size_t length = strlen(WORLD_DIRECTORY "/");
+        bool known = !node->used || node->type != NODE_FILE || node == world.segment ||
+                     node->path[0] == 0 || world_fault.removal || told;
+
+        for (unsigned j = 0; j < sizeof own / sizeof own[0]; j++)
+            known = known || strcmp(node->path + length, own[j]) == 0;
+        if (!known && (strncmp(node->path, WORLD_DIRECTORY "/", length) != 0 ||
+                       !is_known(node->path + length))) {
+            printf("# %s\n", node->path);
+            oracle_broken("a file is left", node->inode, 0);
+        }
+    }
+}
+
 /* The fault has gone: everything works, or says why not. */
 static void go_on(struct process *victim)
 {
@@ -102,6 +148,9 @@ static void go_on(struct process *victim)
     stage_must_do(stage.other, operation_rest, "rest");
     oracle_segment();
     oracle_pages(&after, actors, 2);
+    if (victim->state == PROCESS_IDLE && now.at % 2 != 0)
+        leave(victim);
+    check_names();
     process_kill(victim, false);
     stage_must_do(stage.survivor, stage_reap, "reap");
     oracle_segment();
@@ -154,6 +203,7 @@ static bool try_fault(void)
         else
             process_finish(victim);
         world_fault.process = NULL;
+        answer = victim->result;
         refusals += victim->state == PROCESS_IDLE && victim->result != 0;
         possible = world_fault.happened > 0;
     }

@@ -225,6 +225,7 @@ static void *allocate(size_t bytes, size_t alignment)
     struct process *process = world_running;
     unsigned size = 5;
 
+    process->blocks++;
     while (((size_t)1 << size) < bytes)
         size++;
     void *block = size < WORLD_SIZES && alignment <= 64 ? process->memory_free[size] : NULL;
@@ -289,6 +290,7 @@ void __wrap_free(void *block)
         return;
     }
     size_t size = *size_of(block);
+    world_running->blocks--;
     __real_memcpy(block, &world_running->memory_free[size], sizeof(void *));
     world_running->memory_free[size] = block;
 }

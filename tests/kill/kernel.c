@@ -195,6 +195,19 @@ void world_description_drop(struct description *description)
     drop_node(description->node);
 }
 
+unsigned world_holdings(const struct process *process)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < WORLD_DESCRIPTIONS; i++) {
+        const struct description *description = &world.descriptions[i];
+
+        count += description->used && description->process == process &&
+                 (description->open || description->mapped);
+    }
+    return count;
+}
+
 bool world_description_readable(const struct description *description)
 {
     return description->node->size > 0;
@@ -385,21 +398,30 @@ static int unlink_at(int directory_fd, const char *name)
 WRAP(int, unlink, (const char *path))
 {
     PASS_HARNESS(__real_unlink(path));
-    MAY_FAIL(EIO, -1);
+    if (world_call_fails(EIO)) {
+        world_fault.removal = true;
+        return -1;
+    }
     return unlink_at(AT_FDCWD, path);
 }
 
 WRAP(int, unlinkat, (int directory_fd, const char *name, int flags))
 {
     PASS_HARNESS(__real_unlinkat(directory_fd, name, flags));
-    MAY_FAIL(EIO, -1);
+    if (world_call_fails(EIO)) {
+        world_fault.removal = true;
+        return -1;
+    }
     return unlink_at(directory_fd, name);
 }
 
 WRAP(int, rmdir, (const char *path))
 {
     PASS_HARNESS(__real_rmdir(path));
-    MAY_FAIL(EIO, -1);
+    if (world_call_fails(EIO)) {
+        world_fault.removal = true;
+        return -1;
+    }
     return unlink_at(AT_FDCWD, path);
 }
 

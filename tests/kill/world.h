@@ -63,6 +63,7 @@ struct process {
     char *stack_low;  /* below it nothing is in use */
     uint64_t version; /* steps when its memory may have changed */
     size_t memory_used;
+    unsigned blocks; /* of memory that it has not freed */
     void *memory_free[WORLD_SIZES];
 };
 
@@ -196,6 +197,7 @@ struct world_fault {
     bool stays;                    /* that one and all after it */
     int error;                     /* 0: what is likely for the call */
     uint64_t calls, happened;      /* that it has made; that have failed */
+    bool removal;                  /* one that has failed would have removed a name */
     bool halves;                   /* the call that is being made */
     bool held;                     /* nothing fails or counts just now */
 };
@@ -208,6 +210,9 @@ void world_hold_faults(bool held);
 
 /* How many of the bytes the call that is being made transfers. */
 size_t world_transfer_bytes(size_t bytes);
+
+/* Descriptors and mappings of files that it has. */
+unsigned world_holdings(const struct process *process);
 
 /* Files, for who checks. */
 
