@@ -79,6 +79,8 @@ START_TEST(damaged_options_are_refused)
         "tarn options 1\npage_bytes 99999999999\n",
         "tarn options 1\nname a\nname b\n",
         "tarn options 1\nuuid 12\n",
+        "tarn options 1\nuuid 00112233445566778899aabbccddeefg\n",
+        "tarn options 1\nframe_bytes 99999999999999999999999\n",
         "tarn options 1\nfree_frames_low 2147483648\n",
         "tarn options 1\nfree_frames_low x\n",
         "tarn options 1\nfree_frames_low 1\nfree_frames_low 1\n",
@@ -151,6 +153,12 @@ START_TEST(damaged_file_table_is_refused)
         "tarn files 1\nincarnation 1\nfile 1 1 raw neither 1 1 x\nend\n",
         "tarn files 1\nincarnation 1\nfile 1 1 raw direct 1 1 \nend\n",
         "tarn files 1\nincarnation 1\nfile 1 1 raw direct 1 1 a\\9\nend\n",
+        "tarn files 1\nincarnation 1\nfile 1 1 raw direct 1 1 a\\17\nend\n",
+        "tarn files 1\nincarnation 1\nfile 1 1 raw direct 1 1 a\\000\nend\n",
+        "tarn files 1\nincarnation 1\nfile 1 1 raw direct 1 1 a\\777\nend\n",
+        "tarn files 1\nincarnation 1\nfile 1 1 raw direct 1 1\nend\n",
+        "tarn files 1\nincarnation 1\nfile 1 1 odd direct 1 1 x\nend\n",
+        "tarn files 1\nfile 1 1 raw direct 1 1 x\nend\n",
         "tarn files 1\nincarnation 1\nfile 1 1 raw direct 1 1 x\nfile 1 1 raw direct 1 1 y\nend\n",
     };
     struct tarn_file_record got[4];

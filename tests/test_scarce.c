@@ -1,91 +1,96 @@
 /* SPDX-License-Identifier: MIT */
-/* Memory, threads and descriptors run out at one call after the other, in what the world of
- * tests/kill does not have: real backends, embedded pools, policies. Each call fails once; what is
- * left of it is nothing, and the next try succeeds.
+/* Memory, threads, descriptors and the kernel's patience run out at one call after the other, in
+ * what the world of tests/kill does not have: real backends, embedded pools, policies. Each call
+ * fails once; what is left of it is nothing, and the next try succeeds.
  */
+#include <ftw.h>
 #include <glob.h>
 
+#include "lib/directory.h"
 #include "lib/io/io.h"
 #include "lib/policy/policy.h"
+#include "tests/calls.h"
 #include "tests/process.h"
 
-/* The call that fails, counted down; 0: none. */
-static _Atomic unsigned countdown;
 static bool something_fails;
+static const char *place;
 
-static bool fails(void)
+/* libcheck would need memory for it. */
+#define must(condition)                                                                            \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            calls_end();                                                                           \
+            ck_abort_msg("%s", #condition);                                                        \
+        }                                                                                          \
+    } while (0)
+
+static unsigned entry_count;
+
+static int count_entry(const char *path, const struct stat *status, int type, struct FTW *ftw)
 {
-    unsigned seen = countdown;
+    (void)path, (void)status, (void)type, (void)ftw;
+    entry_count++;
+    return 0;
+}
 
-    while (seen != 0)
-        if (atomic_compare_exchange_weak(&countdown, &seen, seen - 1))
-            return seen == 1;
+/* Files in the test's directory, and segments of its pools. */
+static unsigned count_files(void)
+{
+    char pattern[128];
+    glob_t found;
+
+    entry_count = 0;
+    nftw(test_dir(), count_entry, 8, FTW_PHYS);
+    snprintf(pattern, sizeof(pattern), "/dev/shm/tarn.%s*", test_pool_name());
+    glob(pattern, 0, NULL, &found);
+    snprintf(pattern, sizeof(pattern), "/dev/shm/tarn.embedded-%d-*", (int)getpid());
+    glob(pattern, GLOB_APPEND, NULL, &found);
+    entry_count += (unsigned)found.gl_pathc;
+    globfree(&found);
+    return entry_count;
+}
+
+/* Calls that remove something; and a lock file that cannot be locked stays where it is, since
+ * somebody else may have locked it. */
+static bool may_leave_files(const char *name)
+{
+    static const char *const names[] = {"unlink", "unlinkat", "rmdir", "fcntl64"};
+
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
     return false;
 }
 
-void *__real_malloc(size_t bytes);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_malloc(size_t bytes)
+static void assert_nothing_left(unsigned at, struct holdings before, unsigned *files)
 {
-    return fails() ? NULL : __real_malloc(bytes);
-}
+    struct holdings after = calls_holdings();
+    const char *name = calls.refused;
 
-void *__real_calloc(size_t count, size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes)
-{
-    return fails() ? NULL : __real_calloc(count, bytes);
-}
-
-void *__real_realloc(void *block, size_t bytes);
-void *__wrap_realloc(void *block, size_t bytes);
-void *__wrap_realloc(void *block, size_t bytes)
-{
-    return fails() ? NULL : __real_realloc(block, bytes);
-}
-
-int __real_posix_memalign(void **ret_block, size_t alignment, size_t bytes);
-int __wrap_posix_memalign(void **ret_block, size_t alignment, size_t bytes);
-int __wrap_posix_memalign(void **ret_block, size_t alignment, size_t bytes)
-{
-    return fails() ? ENOMEM : __real_posix_memalign(ret_block, alignment, bytes);
-}
-
-int __real_pthread_create(pthread_t *ret_thread, const pthread_attr_t *attributes,
-                          void *(*function)(void *), void *argument);
-int __wrap_pthread_create(pthread_t *ret_thread, const pthread_attr_t *attributes,
-                          void *(*function)(void *), void *argument);
-int __wrap_pthread_create(pthread_t *ret_thread, const pthread_attr_t *attributes,
-                          void *(*function)(void *), void *argument)
-{
-    return fails() ? EAGAIN : __real_pthread_create(ret_thread, attributes, function, argument);
-}
-
-static unsigned count_descriptors(void)
-{
-    unsigned count = 0;
-
-    for (int fd = 0; fd < 256; fd++)
-        count += fcntl(fd, F_GETFD) >= 0;
-    return count;
+    ck_assert_msg(after.descriptors == before.descriptors, "call %u, %s, leaves a descriptor open",
+                  at, name);
+    ck_assert_msg(after.mappings == before.mappings, "call %u, %s, leaves a mapping", at, name);
+    unsigned count = count_files();
+    ck_assert_msg(may_leave_files(name) || count <= *files, "call %u, %s, leaves a file", at, name);
+    *files = count;
 }
 
 /* Calls `work` with each of its calls failing, until it makes fewer. It returns true on success. */
 static void fail_each(bool (*work)(void))
 {
-    unsigned before;
-    bool done = false;
+    bool happened = true;
 
     ck_assert(work());
-    before = count_descriptors();
+    struct holdings before = calls_holdings();
+    unsigned files = count_files();
     something_fails = true;
-    for (unsigned at = 1; !done; at++) {
+    for (unsigned at = 1; happened; at++) {
         ck_assert_uint_lt(at, 10000);
-        countdown = at;
+        calls_fail(NULL, at, 0);
         work();
-        done = countdown != 0;
-        countdown = 0;
-        ck_assert_msg(count_descriptors() == before, "call %u leaves a descriptor open", at);
+        happened = calls_end();
+        if (happened)
+            assert_nothing_left(at, before, &files);
     }
     something_fails = false;
     ck_assert(work());
@@ -172,14 +177,95 @@ static bool use_embedded(void)
 
 START_TEST(embedded_pool_that_cannot_be_had)
 {
-    char pattern[64];
-    glob_t left;
-
     setenv("TMPDIR", test_dir(), 1);
     fail_each(use_embedded);
-    ck_assert_int_eq(rmdir(test_dir()), 0);
-    snprintf(pattern, sizeof(pattern), "/dev/shm/tarn.embedded-%d-*", (int)getpid());
-    ck_assert_int_eq(glob(pattern, 0, NULL, &left), GLOB_NOMATCH);
+    /* What could not be removed. */
+    ck_assert_int_lt(count_files(), 8);
+}
+END_TEST
+
+/* The same pool again and again: what it was told to be durable is there. */
+static bool reopen_embedded(void)
+{
+    static unsigned durable, newest;
+    struct tarn_embedded_options options = {.size = sizeof(options),
+                                            .directory = place,
+                                            .frame_bytes = 32 * PAGE_BYTES,
+                                            .session_count = 2};
+    struct tarn_session_options waits = {.size = sizeof(waits), .writer_wait_ms = 50};
+    struct tarn_writable_page page;
+    struct tarn_session *worker;
+    struct tarn_pool *own;
+    uint32_t data;
+    unsigned copy;
+    int result = tarn_open_embedded(&options, &own, &worker, NULL);
+
+    if (result < 0)
+        return false;
+    if (something_fails)
+        result = tarn_session_open(own, &waits, &worker);
+    if (result == 0)
+        result = tarn_file_open(worker, "data", TARN_FILE_CREATE, &data);
+    if (result == 0)
+        result = tarn_file_extend(worker, data, 1);
+    if (result == 0)
+        result = tarn_page_copy(worker, tarn_page_id(data, 0), 0, sizeof(copy), &copy);
+    must(result != 0 || (copy >= durable && copy <= newest));
+    if (result == 0)
+        result = tarn_mtr_begin(worker, 1);
+    if (result == 0)
+        result = tarn_mtr_write(worker, tarn_page_id(data, 0), -1, &page);
+    if (result == 0) {
+        *(unsigned *)page.data = ++newest;
+        result = tarn_mtr_commit(worker, TARN_COMMIT_FLUSH);
+        durable = result == 0 ? newest : durable;
+    }
+    return tarn_detach(own) == 0 && result == 0;
+}
+
+START_TEST(pool_of_a_directory_that_cannot_be_had)
+{
+    place = test_path("pool");
+    fail_each(reopen_embedded);
+}
+END_TEST
+
+/* From nothing to nothing. */
+static bool live_and_die(void)
+{
+    struct tarn_init_options options = {.size = sizeof(options),
+                                        .directory = place,
+                                        .frame_bytes = 32 * PAGE_BYTES,
+                                        .session_count = 2};
+    const char *name = test_pool_name();
+    struct tarn_session *worker;
+    struct tarn_pool *handle;
+    int result = tarn_init(name, &options, NULL);
+
+    if (result < 0)
+        return false;
+    result = tarn_attach(name, NULL, &handle, NULL);
+    if (result == 0) {
+        result = tarn_session_open(handle, NULL, &worker);
+        must(tarn_detach(handle) == 0);
+    }
+    int destroyed = tarn_destroy(name, NULL, TARN_DESTROY_DATA, NULL);
+    if (destroyed < 0) {
+        /* A pool still, a closed one, or nothing but what is left in its directory. */
+        calls.countdown = 0;
+        destroyed = tarn_segment_build(place, NULL, NULL, NULL);
+        must(destroyed == 0 || destroyed == -EEXIST || !exists(test_path("pool/options")));
+        destroyed = tarn_destroy(name, NULL, TARN_DESTROY_DATA, NULL);
+        must(destroyed == 0 || (destroyed == -ENOENT && !exists(test_path("pool/options"))));
+        result = -EIO;
+    }
+    return result == 0;
+}
+
+START_TEST(pool_that_cannot_be_made_or_destroyed)
+{
+    place = test_path("pool");
+    fail_each(live_and_die);
 }
 END_TEST
 
@@ -190,4 +276,6 @@ void test_suite(Suite *suite)
     tcase_add_loop_test(tcase, backend_that_cannot_be_had, TARN_IO_URING, TARN_IO_THREADS + 1);
     tcase_add_test(tcase, policy_that_cannot_be_had);
     tcase_add_test(tcase, embedded_pool_that_cannot_be_had);
+    tcase_add_test(tcase, pool_of_a_directory_that_cannot_be_had);
+    tcase_add_test(tcase, pool_that_cannot_be_made_or_destroyed);
 }

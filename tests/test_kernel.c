@@ -1,0 +1,682 @@
+/* SPDX-License-Identifier: MIT */
+/* Kernels, file systems and devices that are not here, as their answers to calls tell of them; and
+ * what /proc says of processes, at moments that cannot be waited for. */
+#include <sys/timerfd.h>
+
+#include "lib/check.h"
+#include "lib/directory.h"
+#include "lib/io/io.h"
+#include "tests/calls.h"
+#include "tests/process.h"
+
+static struct tarn_message message;
+
+static const char *segment_path(void)
+{
+    static char path[256];
+
+    snprintf(path, sizeof(path), "/dev/shm/tarn.%s", test_pool_name());
+    return path;
+}
+
+static void make_bytes(const char *path, off_t bytes)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+    ck_assert_int_eq(ftruncate(fd, bytes), 0);
+    close(fd);
+}
+
+/* Files. */
+
+enum { DISK_PAGES = 8 };
+static ino_t disk_inode;
+
+static void show_disk(struct stat *status)
+{
+    if (status->st_ino != disk_inode)
+        return;
+    status->st_mode = S_IFBLK | 0600;
+    status->st_rdev = 0x700;
+    status->st_size = 0;
+}
+
+static void make_disk(void)
+{
+    struct stat status;
+
+    make_bytes(file_path("disk"), DISK_PAGES * PAGE_BYTES);
+    ck_assert_int_eq(stat(file_path("disk"), &status), 0);
+    disk_inode = status.st_ino;
+    calls.device_bytes = DISK_PAGES * PAGE_BYTES;
+    calls.status = show_disk;
+}
+
+START_TEST(block_device_keeps_its_size)
+{
+    struct tarn_file_record record;
+    struct stat status;
+    uint64_t count;
+    uint32_t disk;
+
+    begin_with_pool();
+    make_disk();
+    assert_ok(session, tarn_file_open(session, "disk", 0, &disk));
+    assert_ok(session, tarn_file_page_count(session, disk, &count));
+    ck_assert_uint_eq(count, DISK_PAGES);
+    ck_assert_int_eq(tarn_directory_find_file(pool->directory_fd, disk, &record, &message), 0);
+    ck_assert_uint_eq(record.device, 0x700);
+    ck_assert_uint_eq(record.inode, 0);
+    fill_page(session, tarn_page_id(disk, 5), 'x');
+    assert_ok(session, tarn_flush_all(session));
+    ck_assert(disk_has(file_path("disk"), 5, 'x'));
+    assert_fails(session, -EFBIG, "disk", tarn_file_extend(session, disk, DISK_PAGES + 1));
+    assert_ok(session, tarn_file_truncate(session, disk, 2, -1));
+    assert_ok(session, tarn_file_page_count(session, disk, &count));
+    ck_assert_uint_eq(count, 2);
+    calls.status = NULL;
+    ck_assert_int_eq(stat(file_path("disk"), &status), 0);
+    ck_assert_int_eq(status.st_size, DISK_PAGES * PAGE_BYTES);
+    calls.status = show_disk;
+    /* Its size is the device's once more when the segment is built again. */
+    end_with_pool();
+    pool = open_pool(test_path("pool"), FRAMES, &session);
+    assert_ok(session, tarn_file_page_count(session, disk, &count));
+    ck_assert_uint_eq(count, DISK_PAGES);
+    ck_assert(page_has(session, tarn_page_id(disk, 5), 'x'));
+    assert_ok(session, tarn_file_drop(session, disk, 0, -1));
+    ck_assert(exists(file_path("disk")));
+    end_with_pool();
+    calls_end();
+}
+END_TEST
+
+START_TEST(block_device_without_a_size)
+{
+    uint32_t disk;
+
+    begin_with_pool();
+    make_disk();
+    calls.device_bytes = -EIO;
+    assert_fails(session, -EIO, "disk", tarn_file_open(session, "disk", 0, &disk));
+    calls.device_bytes = PAGE_BYTES + 512;
+    assert_fails(session, -EDOM, "disk", tarn_file_open(session, "disk", 0, &disk));
+    calls.device_bytes = PAGE_BYTES;
+    assert_ok(session, tarn_file_open(session, "disk", 0, &disk));
+    end_with_pool();
+    calls.device_bytes = -EIO;
+    struct tarn_embedded_options options = {.size = sizeof(options),
+                                            .directory = test_path("pool")};
+    assert_fails_with(message, -EIO, "size of disk",
+                      tarn_open_embedded(&options, &pool, &session, &message));
+    calls_end();
+}
+END_TEST
+
+static bool is_direct(uint32_t id)
+{
+    struct tarn_file_record record;
+
+    ck_assert_int_eq(tarn_directory_find_file(pool->directory_fd, id, &record, &message), 0);
+    return record.direct;
+}
+
+START_TEST(direct_blocks_must_divide_a_page)
+{
+    uint32_t plain, none, small, large;
+    int fd;
+
+    begin_with_pool();
+    fd = open(file_path("data"), O_RDWR | O_DIRECT | O_CLOEXEC);
+    if (fd < 0)
+        test_skip("the file system has no direct I/O: %s", strerror(errno));
+    close(fd);
+    plain = make_file(session, "plain", 1);
+    calls.direct_align = 1;
+    none = make_file(session, "none", 1);
+    calls.direct_align = 512;
+    small = make_file(session, "small", 1);
+    calls.direct_align = 2 * PAGE_BYTES;
+    large = make_file(session, "large", 1);
+    calls.direct_align = 0;
+    calls_fail("statx", 1, ENOSYS);
+    ck_assert(is_direct(make_file(session, "old", 1)));
+    ck_assert(calls_end());
+    ck_assert(is_direct(plain) && is_direct(small));
+    ck_assert(!is_direct(none) && !is_direct(large));
+    fill_page(session, tarn_page_id(large, 0), 'l');
+    assert_ok(session, tarn_flush_all(session));
+    ck_assert(disk_has(file_path("large"), 0, 'l'));
+    end_with_pool();
+}
+END_TEST
+
+START_TEST(file_system_that_cannot_allocate)
+{
+    uint64_t count;
+
+    begin_with_pool();
+    calls_fail("fallocate64", 1, EOPNOTSUPP);
+    assert_ok(session, tarn_file_extend(session, file, PAGES + 9));
+    ck_assert(calls_end());
+    assert_ok(session, tarn_file_page_count(session, file, &count));
+    ck_assert_uint_eq(count, PAGES + 9);
+    ck_assert(page_has(session, page(PAGES + 8), 0));
+    end_with_pool();
+}
+END_TEST
+
+/* Names and numbers that were another file's before. */
+static dev_t shown_device;
+
+static void show_other_devices(struct stat *status)
+{
+    status->st_dev += shown_device++;
+}
+
+START_TEST(users_of_a_file)
+{
+    static const char *const names[] = {"opendir", "fstat64", "readdir64"};
+    char text[64], self[16];
+    int fd = open(test_path("used"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int other = open(test_path("used"), O_RDWR | O_CLOEXEC);
+
+    snprintf(self, sizeof(self), "%d", (int)getpid());
+    tarn_file_users(fd, text, sizeof(text));
+    ck_assert_str_eq(text, self);
+    /* The first that is found is cut, and the last. */
+    tarn_file_users(fd, text, 3);
+    ck_assert_int_eq(strncmp(text, self, 2), 0);
+    ck_assert_uint_eq(strlen(text), 2);
+    calls.status = show_other_devices;
+    tarn_file_users(fd, text, sizeof(text));
+    ck_assert(says(text, "not to be seen"));
+    calls_end();
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        calls_fail(names[i], 1, 0);
+        tarn_file_users(fd, text, sizeof(text));
+        ck_assert(calls_end());
+        ck_assert(says(text, "not to be seen"));
+    }
+    calls_fail("opendir", 2, EACCES);
+    tarn_file_users(fd, text, sizeof(text));
+    ck_assert(calls_end());
+    close(other);
+    close(fd);
+}
+END_TEST
+
+/* Segments. */
+
+static int init_it(void)
+{
+    struct tarn_init_options options = {.size = sizeof(options),
+                                        .directory = test_path("pool"),
+                                        .frame_bytes = FRAMES * PAGE_BYTES};
+
+    message = (struct tarn_message){""};
+    return tarn_init(test_pool_name(), &options, &message);
+}
+
+START_TEST(file_system_without_unnamed_files)
+{
+    static const int errors[] = {EOPNOTSUPP, EISDIR, EINVAL};
+    static const struct {
+        const char *name;
+        unsigned at;
+        int error, result;
+    } failures[] = {
+        {"getrandom", 2, EINTR, 0},          {"renameat2", 1, EEXIST, -EEXIST},
+        {"renameat2", 1, EINVAL, -EINVAL},   {"posix_fallocate64", 1, EFBIG, -ENOSPC},
+        {"posix_fallocate64", 1, EIO, -EIO},
+    };
+
+    for (unsigned i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+        calls.without_tmpfile = errors[i];
+        ck_assert_int_eq(init_it(), 0);
+        calls_end();
+        ck_assert_int_eq(tarn_detach(attach_pool(test_pool_name())), 0);
+        ck_assert_int_eq(tarn_destroy(test_pool_name(), NULL, TARN_DESTROY_DATA, &message), 0);
+    }
+    for (unsigned i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
+        calls.without_tmpfile = EOPNOTSUPP;
+        calls_fail(failures[i].name, failures[i].at, failures[i].error);
+        ck_assert_int_eq(init_it(), failures[i].result);
+        ck_assert(calls_end());
+        ck_assert(exists(segment_path()) == (failures[i].result == 0));
+        ck_assert(exists(test_path("pool")) == (failures[i].result == 0));
+        if (failures[i].result == 0)
+            ck_assert_int_eq(tarn_destroy(test_pool_name(), NULL, TARN_DESTROY_DATA, &message), 0);
+    }
+    calls.without_tmpfile = EACCES;
+    ck_assert_int_eq(init_it(), -EACCES);
+    calls_end();
+}
+END_TEST
+
+static bool is_file(int fd, const char *words)
+{
+    char link[64], path[256];
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, sizeof(path) - 1);
+    path[length < 0 ? 0 : length] = 0;
+    return says(path, words);
+}
+
+/* What is read of the boot's id. */
+static const char *boot_text;
+
+static ssize_t show_boot(int fd, void *bytes, size_t count)
+{
+    return is_file(fd, "boot_id") ? snprintf(bytes, count, "%s", boot_text) : -2;
+}
+
+START_TEST(boot_that_is_not_to_be_told)
+{
+    struct tarn_pool *handle;
+
+    ck_assert_int_eq(init_it(), 0);
+    boot_text = "01234567-89ab-cdef-0123-456789abcdef\n";
+    calls.read = show_boot;
+    ck_assert_int_eq(tarn_attach(test_pool_name(), NULL, &handle, &message), -ESTALE);
+    ck_assert(says(message.text, "reboot"));
+    /* Nobody can tell: it counts as this one. */
+    boot_text = "no numbers\n";
+    ck_assert_int_eq(tarn_attach(test_pool_name(), NULL, &handle, &message), 0);
+    ck_assert_int_eq(tarn_segment_build(test_path("pool"), NULL, NULL, &message), -EBUSY);
+    ck_assert_int_eq(tarn_detach(handle), 0);
+    ck_assert_int_eq(tarn_segment_build(test_path("pool"), NULL, NULL, &message), -EEXIST);
+    ck_assert(says(message.text, "exists already"));
+    calls.path = "boot_id";
+    calls_fail("open64", 1, EMFILE);
+    ck_assert_int_eq(tarn_segment_build(test_path("pool"), NULL, NULL, &message), -EEXIST);
+    ck_assert(calls_end());
+}
+END_TEST
+
+START_TEST(segment_of_another_boot_that_stays)
+{
+    ck_assert_int_eq(init_it(), 0);
+    boot_text = "01234567-89ab-cdef-0123-456789abcdef\n";
+    calls.read = show_boot;
+    calls_fail("unlink", 1, EACCES);
+    assert_fails_with(message, -EACCES, "out of date",
+                      tarn_segment_build(test_path("pool"), NULL, NULL, &message));
+    ck_assert(exists(segment_path()));
+    /* Gone by itself, and there again. */
+    calls_fail("unlink", 1, ENOENT);
+    assert_fails_with(message, -EEXIST, "exists already",
+                      tarn_segment_build(test_path("pool"), NULL, NULL, &message));
+    ck_assert_int_eq(tarn_segment_build(test_path("pool"), NULL, NULL, &message), 0);
+    calls_end();
+    calls_fail("fstat64", 1, EIO);
+    calls.path = NULL;
+    ck_assert_int_lt(tarn_segment_build(test_path("pool"), NULL, NULL, &message), 0);
+    ck_assert(calls_end());
+}
+END_TEST
+
+/* Processes. */
+
+static void attach_and_wait(void *argument)
+{
+    open_session(attach_pool(argument));
+    pause();
+}
+
+static void assert_ends_by_kill(pid_t pid)
+{
+    int status;
+
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+/* A process that is dead, while others still see its locks: a zombie, and a kernel that says so. */
+static unsigned begin_with_zombie(pid_t *ret_pid)
+{
+    unsigned slot;
+    siginfo_t info;
+
+    ck_assert_int_eq(init_it(), 0);
+    pool = attach_pool(test_pool_name());
+    if (pool->pid_namespace == 0)
+        test_skip("/proc is another pid namespace's");
+    *ret_pid = start_process(attach_and_wait, (void *)(uintptr_t)test_pool_name());
+    wait_until((slot = slot_of_process(pool, *ret_pid)) != 0);
+    calls.locked = true;
+    ck_assert(!tarn_dead_by_kernel(pool, slot));
+    ck_assert_int_eq(kill(*ret_pid, SIGKILL), 0);
+    ck_assert_int_eq(waitid(P_PID, (id_t)*ret_pid, &info, WEXITED | WNOWAIT), 0);
+    return slot;
+}
+
+START_TEST(death_is_proven_or_not_taken_for_granted)
+{
+    pid_t pid;
+    unsigned slot = begin_with_zombie(&pid), unproven = 0;
+    bool happened = true;
+
+    ck_assert(tarn_dead_by_kernel(pool, slot));
+    for (unsigned at = 1; happened; at++) {
+        ck_assert_uint_lt(at, 100);
+        calls_fail(NULL, at, 0);
+        calls.locked = true;
+        bool proven = tarn_dead_by_kernel(pool, slot);
+        const char *name = calls.refused;
+        happened = calls_end();
+        /* A link that cannot be read is that of one who has no memory; a lock that cannot be asked
+         * for counts as held, and so does not matter here, nor does a closing. */
+        if (happened && strcmp(name, "readlinkat") != 0 && strcmp(name, "fcntl64") != 0 &&
+            strcmp(name, "close") != 0)
+            ck_assert_msg(!proven, "call %u, %s, fails, and proves a death", at, name);
+        unproven += happened && !proven;
+    }
+    ck_assert_uint_gt(unproven, 10);
+    assert_ends_by_kill(pid);
+    ck_assert_int_eq(tarn_detach(pool), 0);
+}
+END_TEST
+
+/* What /proc says of a task, beginning with the `told_from`th question. */
+static const char *told;
+static unsigned told_from;
+
+static ssize_t tell(int fd, void *bytes, size_t count)
+{
+    (void)fd;
+    if (told_from > 1) {
+        told_from--;
+        return -2;
+    }
+    return snprintf(bytes, count, "%s", told);
+}
+
+START_TEST(odd_words_of_the_kernel_prove_nothing)
+{
+    static const char *const texts[] = {
+        "",
+        "1 (name",
+        "1 (name) Z 1 1 1",
+        "1 (name) Z 1 1 1 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 1",  /* another start */
+        "1 (name) Z 1 1 1 0 -1 64 0 0 0 0 0 0 0 0 20 0 1 0 1", /* and not exiting */
+    };
+    pid_t pid;
+    unsigned slot = begin_with_zombie(&pid);
+
+    /* The process, its task, the task again, the process again. */
+    for (unsigned from = 1; from <= 4; from++)
+        for (unsigned i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+            told = texts[i];
+            told_from = from;
+            calls.read = tell;
+            bool proven = tarn_dead_by_kernel(pool, slot);
+            /* Of a task only the flags are asked. */
+            ck_assert_msg(proven == (i == 3 && (from == 2 || from == 3) && told_from > 1),
+                          "from %u, '%s'", from, told);
+            calls.read = NULL;
+        }
+    calls_end();
+    assert_ends_by_kill(pid);
+    ck_assert_int_eq(tarn_detach(pool), 0);
+}
+END_TEST
+
+START_TEST(stopped_is_who_the_kernel_says_is)
+{
+    static const struct {
+        const char *text;
+        bool stopped;
+    } cases[] = {
+        {"1 (a) T) T 1", true}, {"1 (a) t 1", true}, {"1 (a) S 1", false},
+        {"1 (a", false},        {"1 (a)T", false},   {"", false},
+    };
+    unsigned slot;
+
+    ck_assert_int_eq(init_it(), 0);
+    pool = attach_pool(test_pool_name());
+    session = open_session(pool);
+    slot = slot_of_process(pool, getpid());
+    told_from = 1;
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        told = cases[i].text;
+        calls.read = tell;
+        ck_assert_msg(tarn_stopped_by_kernel(pool, slot) == cases[i].stopped, "'%s'", told);
+        calls.read = NULL;
+    }
+    calls_fail("open64", 1, EMFILE);
+    ck_assert(!tarn_stopped_by_kernel(pool, slot));
+    calls_fail("read", 1, EIO);
+    ck_assert(!tarn_stopped_by_kernel(pool, slot));
+    ck_assert(calls_end());
+    ck_assert_int_eq(tarn_detach(pool), 0);
+}
+END_TEST
+
+static ssize_t tell_of_self(int fd, void *bytes, size_t count)
+{
+    return is_file(fd, "/stat") ? tell(fd, bytes, count) : -2;
+}
+
+/* Without an early proof: it says nothing that is not so, and the locks still tell. */
+START_TEST(process_that_does_not_know_itself)
+{
+    static const struct {
+        const char *name;
+        unsigned at;
+    } calls_that_fail[] = {{"readlink", 1}, {"stat64", 1}};
+
+    ck_assert_int_eq(init_it(), 0);
+    for (unsigned i = 0; i < sizeof(calls_that_fail) / sizeof(calls_that_fail[0]); i++) {
+        calls_fail(calls_that_fail[i].name, calls_that_fail[i].at, EACCES);
+        pool = attach_pool(test_pool_name());
+        ck_assert(calls_end());
+        ck_assert_uint_eq(pool->pid_namespace, 0);
+        session = open_session(pool);
+        ck_assert(!tarn_stopped_by_kernel(pool, slot_of_process(pool, getpid())));
+        ck_assert_int_eq(tarn_detach(pool), 0);
+    }
+    told = "1 (name";
+    told_from = 1;
+    calls.path = NULL;
+    calls.read = tell_of_self;
+    pool = attach_pool(test_pool_name());
+    calls_end();
+    ck_assert_uint_eq(pool->start_time, 0);
+    ck_assert_uint_eq(pool->pid_namespace, 0);
+    ck_assert_int_eq(tarn_detach(pool), 0);
+}
+END_TEST
+
+/* Rings. */
+
+static struct tarn_io *open_ring(unsigned depth, unsigned thread_count,
+                                 enum tarn_io_backend backend)
+{
+    struct tarn_io_options options = {
+        .backend = backend, .depth = depth, .thread_count = thread_count, .file_count = 2};
+    struct tarn_io *io = NULL;
+    int result = tarn_io_open(&options, &io);
+
+    if (result < 0 && backend == TARN_IO_URING)
+        test_skip("io_uring is refused: %s", strerror(-result));
+    ck_assert_int_eq(result, 0);
+    return io;
+}
+
+START_TEST(ring_of_an_old_kernel)
+{
+    struct tarn_io_options options = {.depth = 4, .file_count = 0};
+    struct tarn_io *io;
+
+    tarn_io_close(open_ring(1, 0, TARN_IO_URING));
+    calls.without_features = true;
+    ck_assert_int_eq(tarn_io_open(&options, &io), 0);
+    ck_assert_str_eq(tarn_io_capabilities(io)->backend, "threads");
+    ck_assert_int_eq(tarn_io_capabilities(io)->refused, -EOPNOTSUPP);
+    tarn_io_close(io);
+    calls.without_features = false;
+    ck_assert_int_eq(tarn_io_open(&options, &io), 0);
+    ck_assert_str_eq(tarn_io_capabilities(io)->backend, "io_uring");
+    ck_assert(!tarn_io_capabilities(io)->registered_files);
+    tarn_io_close(io);
+    options.file_count = TARN_IO_FILE_COUNT_MAX + 1;
+    ck_assert_int_eq(tarn_io_open(&options, &io), -EINVAL);
+    calls_end();
+}
+END_TEST
+
+/* More is queued than the ring has places, and the kernel takes none just now. */
+START_TEST(ring_that_takes_nothing_just_now)
+{
+    static const int errors[] = {EBUSY, EAGAIN, CALLS_NOTHING};
+    struct tarn_io_completion done[8];
+    int ends[2];
+
+    ck_assert_int_eq(pipe(ends), 0);
+    for (unsigned i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+        struct tarn_io *io = open_ring(1, 0, TARN_IO_URING);
+        int expected = errors[i] == CALLS_NOTHING ? -EAGAIN : -errors[i];
+
+        for (uint64_t id = 1; id <= 4; id++)
+            ck_assert_int_eq(tarn_io_poll(io, ends[0], id), 0);
+        calls_fail("io_uring_submit", 1, errors[i]);
+        ck_assert_int_eq(tarn_io_submit(io), expected);
+        ck_assert(calls_end());
+        ck_assert_int_eq(tarn_io_submit(io), 0);
+        ck_assert_int_eq(tarn_io_poll(io, ends[0], 5), 0);
+        calls_fail("io_uring_submit", 1, errors[i]);
+        ck_assert_int_eq(tarn_io_submit(io), expected);
+        ck_assert(calls_end());
+        /* All of them come. */
+        ck_assert_int_eq(write(ends[1], "w", 1), 1);
+        for (unsigned taken = 0; taken < 5;) {
+            int count = tarn_io_wait(io, -1, done, 8);
+            ck_assert_int_ge(count, 0);
+            taken += (unsigned)count;
+        }
+        ck_assert_int_eq(read(ends[0], done, 1), 1);
+        tarn_io_close(io);
+    }
+}
+END_TEST
+
+/* Refused while others are in flight: these are waited for, and it is asked again. */
+START_TEST(wait_that_is_refused)
+{
+    static const int64_t waits[] = {-1, 0, 1000, INT64_C(3600000000000)};
+    static const struct itimerspec soon = {.it_value = {.tv_nsec = 20000000}};
+    struct tarn_io_completion done[8];
+    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+
+    for (unsigned i = 0; i < sizeof(waits) / sizeof(waits[0]); i++) {
+        struct tarn_io *io = open_ring(4, 0, TARN_IO_URING);
+        const char *name =
+            waits[i] == 0 ? "io_uring_submit_and_get_events" : "io_uring_submit_and_wait_timeout";
+        int count = 0;
+
+        /* Nothing is in flight: there is nothing to wait for. */
+        ck_assert_int_eq(tarn_io_poll(io, timer, 1), 0);
+        calls_fail(name, 1, EBUSY);
+        ck_assert_int_eq(tarn_io_wait(io, waits[i], done, 8), -EBUSY);
+        ck_assert(calls_end());
+        ck_assert_int_eq(tarn_io_submit(io), 0);
+        ck_assert_int_eq(tarn_io_poll(io, timer, 2), 0);
+        ck_assert_int_eq(timerfd_settime(timer, 0, &soon, NULL), 0);
+        calls_fail(name, 1, EBUSY);
+        for (unsigned taken = 0; taken < 2; taken += (unsigned)count) {
+            count = tarn_io_wait(io, waits[i], done, 8);
+            ck_assert_int_ge(count, 0);
+        }
+        ck_assert(calls_end());
+        ck_assert_int_eq(read(timer, done, sizeof(uint64_t)), sizeof(uint64_t));
+        /* All is with the kernel, which fails. */
+        ck_assert_int_eq(tarn_io_poll(io, timer, 3), 0);
+        ck_assert_int_eq(tarn_io_submit(io), 0);
+        calls_fail("io_uring_submit_and_wait_timeout", 1, EBADR);
+        ck_assert_int_eq(tarn_io_wait(io, 1000, done, 8), -EBADR);
+        ck_assert(calls_end());
+        tarn_io_close(io);
+    }
+    close(timer);
+}
+END_TEST
+
+START_TEST(file_that_the_ring_does_not_take)
+{
+    struct tarn_io *io = open_ring(4, 0, TARN_IO_URING);
+    struct tarn_io_completion done;
+    char bytes[8];
+    int fd;
+
+    make_bytes(test_path("data"), PAGE_BYTES);
+    fd = open(test_path("data"), O_RDWR | O_CLOEXEC);
+    if (!tarn_io_capabilities(io)->registered_files)
+        test_skip("files cannot be registered");
+    ck_assert_int_eq(tarn_io_set_file(io, 0, fd), 0);
+    calls_fail("io_uring_register_files_update", 1, ENOMEM);
+    ck_assert_int_eq(tarn_io_set_file(io, 0, fd), -ENOMEM);
+    ck_assert(calls_end());
+    ck_assert_int_eq(tarn_io_set_file(io, 0, fd), 0);
+    ck_assert_int_eq(tarn_io_read(io, 0, bytes, (size_t)INT64_MAX + 1, 0, 1), -EINVAL);
+    ck_assert_int_eq(tarn_io_read(io, 0, bytes, sizeof(bytes), INT64_MAX, 1), -EINVAL);
+    ck_assert_int_eq(tarn_io_read(io, 0, bytes, sizeof(bytes), 0, 1), 0);
+    ck_assert_int_eq(tarn_io_wait(io, -1, &done, 1), 1);
+    ck_assert_int_eq(done.result, sizeof(bytes));
+    tarn_io_close(io);
+    close(fd);
+}
+END_TEST
+
+START_TEST(threads_as_many_as_asked_for)
+{
+    struct tarn_io *io;
+    struct tarn_io_completion done[2];
+    int ends[2];
+
+    ck_assert_int_eq(pipe(ends), 0);
+    calls_fail("getrlimit64", 1, 0);
+    io = open_ring(4, 2, TARN_IO_THREADS);
+    ck_assert(calls_end());
+    ck_assert_int_eq(tarn_io_poll(io, ends[0], 1), 0);
+    calls_fail("ppoll", 1, ENOMEM);
+    ck_assert_int_eq(tarn_io_wait(io, -1, done, 2), -ENOMEM);
+    ck_assert(calls_end());
+    /* A cancel that comes after the end, which nobody has taken yet. */
+    ck_assert_int_eq(write(ends[1], "w", 1), 1);
+    ck_assert_int_eq(tarn_io_wait(io, -1, NULL, 0), 0);
+    ck_assert_int_eq(tarn_io_poll_cancel(io, 1), 0);
+    ck_assert_int_eq(tarn_io_submit(io), 0);
+    ck_assert_int_eq(tarn_io_wait(io, -1, done, 2), 1);
+    ck_assert_uint_eq(done[0].id, 1);
+    ck_assert_int_gt(done[0].result, 0);
+    tarn_io_close(io);
+}
+END_TEST
+
+void test_suite(Suite *suite)
+{
+    TCase *files = test_case(suite, "files", 60);
+    TCase *segments = test_case(suite, "segments", 60);
+    TCase *processes = test_case(suite, "processes", 60);
+    TCase *rings = test_case(suite, "rings", 60);
+
+    tcase_add_test(files, block_device_keeps_its_size);
+    tcase_add_test(files, block_device_without_a_size);
+    tcase_add_test(files, direct_blocks_must_divide_a_page);
+    tcase_add_test(files, file_system_that_cannot_allocate);
+    tcase_add_test(files, users_of_a_file);
+    tcase_add_test(segments, file_system_without_unnamed_files);
+    tcase_add_test(segments, boot_that_is_not_to_be_told);
+    tcase_add_test(segments, segment_of_another_boot_that_stays);
+    tcase_add_test(processes, death_is_proven_or_not_taken_for_granted);
+    tcase_add_test(processes, odd_words_of_the_kernel_prove_nothing);
+    tcase_add_test(processes, stopped_is_who_the_kernel_says_is);
+    tcase_add_test(processes, process_that_does_not_know_itself);
+    tcase_add_test(rings, ring_of_an_old_kernel);
+    tcase_add_test(rings, ring_that_takes_nothing_just_now);
+    tcase_add_test(rings, wait_that_is_refused);
+    tcase_add_test(rings, file_that_the_ring_does_not_take);
+    tcase_add_test(rings, threads_as_many_as_asked_for);
+}
