@@ -14,6 +14,9 @@
 #define CALL_DIVISOR   256u
 #define CALL_EVERY_MAX 64u
 
+/* Interrupted reads of one page; it bounds what would otherwise be a loop without an end. */
+#define RETRY_COUNT_MAX 100u
+
 /* Pages that a sequential miss reads ahead. */
 #define SEQUENTIAL_AHEAD 8u
 
@@ -239,14 +242,15 @@ int tarn_fetch_read(struct tarn_session *session, struct tarn_page_id id, void *
         return fd;
     uint32_t page_bytes = session->view.geometry.page_bytes;
     int64_t offset = (int64_t)(tarn_page_number(id) * page_bytes);
-    uint32_t got = 0;
+    uint32_t got = 0, retry_count = 0;
     while (got < page_bytes) {
         struct iovec piece = {(uint8_t *)ret_page + got, page_bytes - got};
         int64_t bytes = preadv2(fd, &piece, 1, offset + got, 0);
-        if (bytes < 0 && (errno == EINTR || errno == EAGAIN))
+        bool passes = bytes < 0 && (errno == EINTR || errno == EAGAIN);
+        if (passes && ++retry_count < RETRY_COUNT_MAX)
             continue;
         if (bytes < 0)
-            return read_failed(session, id, fd, -errno);
+            return read_failed(session, id, fd, passes ? -EIO : -errno);
         if (bytes == 0)
             return read_failed(session, id, fd, got);
         got += (uint32_t)bytes;
