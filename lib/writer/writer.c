@@ -344,8 +344,11 @@ static void completed(struct tarn_writer *writer, const struct tarn_io_completio
         tarn_writer_process_ended(writer, which);
         return;
     case ID_STOP:
-        writer->stop_asked = true;
-        return;
+        /* A poll that failed tells nothing. */
+        writer->stop_asked |= completion->result > 0;
+        if (writer->stop_asked)
+            return;
+        break;
     case ID_WAKE:
         drain(writer->wake_fd);
         writer->look = writer->cleaning = true;
