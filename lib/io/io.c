@@ -129,6 +129,10 @@ void tarn_io_request_free(struct tarn_io *io, struct tarn_io_request *request)
 
 static int open_backend(struct tarn_io *io, const struct tarn_io_options *options)
 {
+    if (options->ops != NULL) {
+        io->ops = options->ops;
+        return io->ops->open(io, options);
+    }
     if (options->backend != TARN_IO_THREADS) {
         io->ops = &tarn_io_uring_ops;
         int error = io->ops->open(io, options);

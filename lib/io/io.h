@@ -39,6 +39,8 @@ enum tarn_io_backend {
     TARN_IO_THREADS = 2,
 };
 
+struct tarn_io_ops; /* backend.h */
+
 struct tarn_io_options {
     enum tarn_io_backend backend;
     unsigned depth;        /* requests in flight at most; 1 to TARN_IO_DEPTH_MAX */
@@ -46,6 +48,7 @@ struct tarn_io_options {
     unsigned file_count;   /* file numbers 0 to file_count - 1; to TARN_IO_FILE_COUNT_MAX */
     void *buffer;          /* memory to register, aligned to pages, up to 1 GiB; NULL: none */
     size_t buffer_bytes;
+    const struct tarn_io_ops *ops; /* not NULL: this backend, which is not the library's */
     bool one_thread; /* all calls come from the thread that opens: cheaper on io_uring */
 };
 

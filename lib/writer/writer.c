@@ -201,6 +201,7 @@ static int open_io(struct tarn_writer *writer)
     const struct arena *arena = &writer->arena;
     const struct tarn_io_options options = {
         .backend = writer->options.backend,
+        .ops = writer->options.io_ops,
         .depth = arena->chunk_count + SYNCS_MAX,
         .file_count = writer->view->geometry.file_count + 1,
         .buffer = arena->data,

@@ -10,6 +10,7 @@
 
 struct tarn_writer_options {
     enum tarn_io_backend backend;
+    const struct tarn_io_ops *io_ops; /* not NULL: instead of it, for tests and measurements */
     unsigned depth;  /* 0: 64 */
     bool no_standby; /* -EBUSY instead of waiting while another writer lives */
     /* Told (from the thread that runs) when the role changes; may be NULL. */
