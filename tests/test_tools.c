@@ -661,7 +661,7 @@ START_TEST(simulation_is_drawn)
     assert_runs("printf 'r,7\\nr,9\\nr,7\\n' >trace");
     ck_assert_int_eq(run("PATH= \"$TARN\" replay trace --simulate --plot x.svg"), 2);
     ck_assert(strstr(ran.err, "gnuplot, which is not installed") != NULL);
-    if (run("command -v gnuplot") != 0)
+    if (run("command -v gnuplot || exit 1") != 0)
         test_skip("no gnuplot");
     assert_runs("\"$TARN\" replay trace --simulate --plot \"it's.svg\" && grep '>lru-2<' it*.svg");
     assert_runs("\"$TARN\" replay trace --simulate --plot x.png && head -c 4 x.png | grep PNG");
