@@ -3,6 +3,7 @@
  * memory of processes, and copies, which the compiler does not show. */
 #include <errno.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -309,6 +310,49 @@ void *__wrap_realloc(void *block, size_t bytes)
         __wrap_free(block);
     }
     return larger;
+}
+
+/* A stream into memory of the process: the C library's own would be freed by each who was saved
+ * while it had the text. */
+
+struct memory_stream {
+    char **place;
+    size_t *bytes;
+};
+
+static ssize_t append(void *context, const char *text, size_t bytes)
+{
+    struct memory_stream *stream = context;
+    char *larger = __wrap_realloc(*stream->place, *stream->bytes + bytes + 1);
+
+    if (larger == NULL)
+        return 0;
+    *stream->place = larger;
+    __real_memcpy(larger + *stream->bytes, text, bytes);
+    *stream->bytes += bytes;
+    larger[*stream->bytes] = 0;
+    return (ssize_t)bytes;
+}
+
+static int free_stream(void *context)
+{
+    __wrap_free(context);
+    return 0;
+}
+
+FILE *__real_open_memstream(char **place, size_t *bytes);
+FILE *__wrap_open_memstream(char **place, size_t *bytes);
+FILE *__wrap_open_memstream(char **place, size_t *bytes)
+{
+    if (world_running == NULL)
+        return __real_open_memstream(place, bytes);
+    struct memory_stream *stream = __wrap_malloc(sizeof *stream);
+    if (stream == NULL)
+        return NULL;
+    *stream = (struct memory_stream){place, bytes};
+    *place = NULL;
+    *bytes = 0;
+    return fopencookie(stream, "w", (cookie_io_functions_t){.write = append, .close = free_stream});
 }
 
 char *__wrap_strdup(const char *text)
