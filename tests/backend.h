@@ -212,6 +212,7 @@ static inline void join_writer(void)
 static inline int close_writer(void)
 {
     tarn_writer_close(writer);
+    writer = NULL;
     tarn_detach(writer_pool);
     return writer_result;
 }
