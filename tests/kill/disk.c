@@ -12,6 +12,8 @@
 
 enum { DISK_NS_MIN = 20000, TRANSFER_BYTES_MAX = 65536 };
 
+struct simdisk world_disk;
+
 /* Polls of an instance, in its process's memory. */
 struct disk {
     struct tarn_io_request_list polls;
@@ -78,7 +80,8 @@ static void begin(struct tarn_io *io, struct tarn_io_request *request)
                                       .bytes = world_transfer_bytes(request->bytes),
                                       .offset = request->offset,
                                       .done_ns = world.now_ns + takes,
-                                      .begun = world.write_count};
+                                      .begun = world.write_count,
+                                      .disk_begun = world_disk.write_count};
         description->in_flight++;
         return;
     }
@@ -103,11 +106,31 @@ static int disk_submit(struct tarn_io *io)
     return 0;
 }
 
+/* Before a write is carried out. */
+static void remember(const struct disk_request *disk)
+{
+    const struct node *node = disk->description->node;
+
+    if (disk->kind == TARN_IO_REQUEST_WRITE && world_disk.undo_max > 0 &&
+        !simdisk_write(&world_disk, node->inode, disk->offset,
+                       (char *)world_node_data(node) + disk->offset, disk->bytes))
+        world_fail("too much that is not synced");
+}
+
+static void written_durably(const struct disk_request *disk)
+{
+    struct node *node = disk->description->node;
+
+    node_written_durably(node, (size_t)disk->result, disk->offset);
+    simdisk_durable(&world_disk, node->inode, disk->offset, (size_t)disk->result);
+}
+
 static void carry_out(struct disk_request *disk)
 {
     struct node *node = disk->description->node;
 
     disk->done = true;
+    remember(disk);
     if (disk->kind == TARN_IO_REQUEST_READ)
         disk->process->version = next_version();
     disk->description->in_flight--;
@@ -116,12 +139,30 @@ static void carry_out(struct disk_request *disk)
                       disk->offset, disk->kind == TARN_IO_REQUEST_WRITE);
     if (disk->kind == TARN_IO_REQUEST_SYNC && node->synced < disk->begun)
         node->synced = disk->begun;
+    if (disk->kind == TARN_IO_REQUEST_SYNC)
+        simdisk_sync(&world_disk, node->inode, disk->disk_begun);
     if (disk->durable)
-        node_written_durably(node, (size_t)disk->result, disk->offset);
+        written_durably(disk);
     world_description_drop(disk->description);
     /* Nobody is there to be told. */
     if (world_process(disk->pid) == NULL)
         disk->process = NULL;
+}
+
+void disk_arrives(void)
+{
+    for (unsigned i = 0; i < WORLD_REQUESTS; i++) {
+        struct disk_request *disk = &world.requests[i];
+
+        if (disk->process == NULL)
+            continue;
+        disk->durable = false;
+        if (!disk->done && disk->kind == TARN_IO_REQUEST_WRITE)
+            carry_out(disk);
+        else if (!disk->done)
+            disk->description->in_flight--;
+        disk->process = NULL;
+    }
 }
 
 /* The oldest first. */

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "tests/kill/world.h"
+#include "tests/simdisk.h"
 
 enum { MEMORY_BYTES = 1 << 24, NODE_BYTES_MAX = 1 << 21 };
 
@@ -25,5 +26,11 @@ struct description *description_of_fd(int fd);
 
 /* Carries out what the disk has done by now. */
 void disk_advance(void);
+
+/* What the disk would lose with the power; it remembers nothing before it is given memory. */
+extern struct simdisk world_disk;
+
+/* Power goes: what is in flight arrives, with nobody to be told, and nothing of it is durable. */
+void disk_arrives(void);
 
 #endif

@@ -108,7 +108,8 @@ struct disk_request {
     size_t bytes;
     uint64_t offset;
     uint64_t done_ns;
-    uint64_t begun; /* write_count when it was submitted */
+    uint64_t begun;      /* write_count when it was submitted */
+    uint64_t disk_begun; /* the same of world_disk */
     bool done;
     int64_t result;
 };
