@@ -109,6 +109,7 @@ static void complete(struct tarn_session *session, unsigned i, int64_t result)
            page_bytes);
     tarn_half_store_relaxed(&session->view.descriptors[read->frame].hint, HINT_LOADED);
     tarn_frame_publish(session, read->frame, read->claim);
+    tarn_frame_loaded(session);
     tarn_counter(session, COUNTER_READS, 1);
     tarn_fetch_add_full(&session->view.files[tarn_page_file(read->id)].reads, 1);
 }

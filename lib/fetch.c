@@ -10,10 +10,6 @@
 #include "lib/hit.h"
 #include "lib/internal.h"
 
-/* A session calls the writer when it has loaded a part of the frames, but some pages at most. */
-#define CALL_DIVISOR   256u
-#define CALL_EVERY_MAX 64u
-
 /* Interrupted reads of one page; it bounds what would otherwise be a loop without an end. */
 #define RETRY_COUNT_MAX 100u
 
@@ -287,16 +283,6 @@ static int claim_for(struct tarn_session *session, struct tarn_page_id id, unsig
     return 0;
 }
 
-/* Now and then, so that the writer fills up the reserve of free frames before it is empty. */
-static void call_writer(struct tarn_session *session)
-{
-    uint32_t every = session->view.geometry.frame_count / CALL_DIVISOR;
-    if (++session->loads < (every < CALL_EVERY_MAX ? every : CALL_EVERY_MAX))
-        return;
-    session->loads = 0;
-    tarn_wake_writer(session->pool);
-}
-
 /* Of a page that was read for this call. */
 static void set_hint(struct tarn_session *session, uint32_t frame, unsigned hints)
 {
@@ -327,7 +313,7 @@ static int load_claimed(struct tarn_session *session, struct tarn_page_id id, un
     }
     set_hint(session, frame, hints);
     tarn_frame_publish(session, frame, claim);
-    call_writer(session);
+    tarn_frame_loaded(session);
     count_miss(session, id);
     tarn_latency_add(session, LATENCY_MISS, tarn_now_ns() - begun);
     *ret_frame = frame;
@@ -480,6 +466,7 @@ int tarn_fetch_new(struct tarn_session *session, struct tarn_page_id id, unsigne
                 memset(tarn_view_frame(&session->view, *ret_frame), 0,
                        session->view.geometry.page_bytes);
                 set_hint(session, *ret_frame, TARN_HINT_NONE);
+                tarn_frame_loaded(session);
                 return 0;
             }
         }

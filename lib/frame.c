@@ -16,6 +16,10 @@
 /* Frames in one eviction batch: marked all, then one scan of the holds. */
 #define BATCH 64u
 
+/* A session calls the writer when it has loaded a part of the frames, but some pages at most. */
+#define CALL_DIVISOR   256u
+#define CALL_EVERY_MAX 64u
+
 unsigned tarn_claim_place(struct tarn_session *session)
 {
     uint64_t *word = session->free_claims;
@@ -31,6 +35,15 @@ void tarn_claim_end(struct tarn_session *session, unsigned place)
 {
     tarn_half_store_release(&session->shared->claim[place], 0);
     session->free_claims[place / 64] |= UINT64_C(1) << place % 64;
+}
+
+void tarn_frame_loaded(struct tarn_session *session)
+{
+    uint32_t every = session->view.geometry.frame_count / CALL_DIVISOR;
+    if (++session->loads < (every < CALL_EVERY_MAX ? every : CALL_EVERY_MAX))
+        return;
+    session->loads = 0;
+    tarn_wake_writer(session->pool);
 }
 
 void tarn_frames_freed(struct tarn_pool *pool)
@@ -275,7 +288,8 @@ unsigned tarn_frame_revoke(struct tarn_session *session, uint32_t frame, uint64_
     return 1;
 }
 
-int tarn_frame_claim(struct tarn_session *session, uint32_t *ret_frame, unsigned *ret_claim)
+int tarn_frame_claim_again(struct tarn_session *session, bool again, uint32_t *ret_frame,
+                           unsigned *ret_claim)
 {
     const struct tarn_view *view = &session->view;
     unsigned place = tarn_claim_place(session);
@@ -287,6 +301,7 @@ int tarn_frame_claim(struct tarn_session *session, uint32_t *ret_frame, unsigned
         frame = claim_from_bitmap(session, HAND_WORDS, place);
     }
     if (frame == TARN_NO_FRAME) {
+        tarn_counter(session, COUNTER_STALLS, !again);
         tarn_wake_writer(session->pool);
         /* Twice around wears every access hint but KEEP down; what is left is in use. */
         for (unsigned looked = 0; frame == TARN_NO_FRAME; looked += 1024) {
@@ -306,6 +321,11 @@ int tarn_frame_claim(struct tarn_session *session, uint32_t *ret_frame, unsigned
     *ret_frame = frame;
     *ret_claim = place;
     return 0;
+}
+
+int tarn_frame_claim(struct tarn_session *session, uint32_t *ret_frame, unsigned *ret_claim)
+{
+    return tarn_frame_claim_again(session, false, ret_frame, ret_claim);
 }
 
 int tarn_frames_exhausted(struct tarn_session *session)
@@ -348,7 +368,7 @@ int tarn_frame_claim_wait(struct tarn_session *session, int64_t wait_ms, uint32_
     for (;;) {
         uint64_t freed = tarn_load_acquire(&control->freed);
         order_wanted_before_frames(control);
-        result = tarn_frame_claim(session, ret_frame, ret_claim);
+        result = tarn_frame_claim_again(session, true, ret_frame, ret_claim);
         if (result == 0)
             break;
         wait.spins = UINT32_MAX; /* a look at all frames was longer than any spin */

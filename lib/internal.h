@@ -275,6 +275,10 @@ void tarn_wake_writer(struct tarn_pool *pool);
  * waits. Returns 0 or -EAGAIN: none right now. */
 int tarn_frame_claim(struct tarn_session *session, uint32_t *ret_frame, unsigned *ret_claim);
 
+/* The same; `again`: this session has just found none, which is counted once. */
+int tarn_frame_claim_again(struct tarn_session *session, bool again, uint32_t *ret_frame,
+                           unsigned *ret_claim);
+
 /* The same, waiting up to wait_ms for one. -ENOBUFS with the numbers. */
 int tarn_frame_claim_wait(struct tarn_session *session, int64_t wait_ms, uint32_t *ret_frame,
                           unsigned *ret_claim);
@@ -303,6 +307,10 @@ bool tarn_frame_evict(struct tarn_session *session, uint32_t frame);
 
 /* CLAIMED and revocable, as `seen` -> FREE. 1: done; 0: it has changed. */
 unsigned tarn_frame_revoke(struct tarn_session *session, uint32_t frame, uint64_t seen);
+
+/* A page has come into a frame: now and then calls the writer, so that it fills up the reserve of
+ * free frames before that is empty. */
+void tarn_frame_loaded(struct tarn_session *session);
 
 /* After frames became FREE, or clean: tells those who wait for frames. */
 void tarn_frames_freed(struct tarn_pool *pool);

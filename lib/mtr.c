@@ -130,7 +130,8 @@ static int reserve_shadows(struct tarn_session *session, unsigned want)
     int result = 0;
     while (session->shadow_count < want) {
         struct tarn_shadow *shadow = &session->shadow[session->shadow_count];
-        result = tarn_frame_claim(session, &shadow->frame, &shadow->claim);
+        result =
+            tarn_frame_claim_again(session, wait.session != NULL, &shadow->frame, &shadow->claim);
         if (result == 0) {
             session->shadow_count++;
             continue;

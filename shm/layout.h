@@ -200,6 +200,7 @@ enum {
     X(PREFETCHES_REVOKED, prefetches_revoked)                                                      \
     X(EVICTIONS, evictions)                                                                        \
     X(EVICTIONS_REFUSED, evictions_refused)                                                        \
+    X(STALLS, stalls) /* a frame was wanted and none was free: evicted by itself, or waited */     \
     X(RESCUES, rescues)                                                                            \
     X(LATCHES_SHARED, latches_shared)                                                              \
     X(LATCHES_EXCLUSIVE, latches_exclusive)                                                        \

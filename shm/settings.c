@@ -39,7 +39,7 @@ uint32_t tarn_setting_default(const struct tarn_geometry *geometry, unsigned set
     case SET_FREE_LOW:
         return reserve(frames);
     case SET_FREE_HIGH:
-        return 2 * reserve(frames);
+        return frames / 16 > 2 * reserve(frames) ? 4 * reserve(frames) : 2 * reserve(frames);
     case SET_DIRTY_LOW:
         return frames / 4;
     case SET_DIRTY_HIGH:
@@ -53,7 +53,7 @@ const char *tarn_setting_default_words(unsigned setting)
 {
     static const char *const words[SET_COUNT] = {
         [SET_FREE_LOW] = "default: 1/64 of the frames, 512 at most",
-        [SET_FREE_HIGH] = "default: 1/32 of the frames, 1024 at most",
+        [SET_FREE_HIGH] = "default: 1/16 of the frames, 2048 at most",
         [SET_DIRTY_LOW] = "default: 1/4 of the frames",
         [SET_DIRTY_HIGH] = "default: 1/3 of the frames",
     };

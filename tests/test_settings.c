@@ -65,7 +65,7 @@ START_TEST(values_follow_from_the_frames_until_they_are_set)
         ck_assert(!is_set(tarn_pool_setting_key(count++)));
     ck_assert_uint_eq(count, SET_COUNT);
     ck_assert_uint_eq(value_of(pool, "free_frames_low"), SETTING_FRAMES / 64);
-    ck_assert_uint_eq(value_of(pool, "free_frames_high"), SETTING_FRAMES / 32);
+    ck_assert_uint_eq(value_of(pool, "free_frames_high"), SETTING_FRAMES / 16);
     ck_assert_int_eq(set("free_frames_high=100"), 0);
     ck_assert_int_eq(set("dirty_frames_low=10%"), 0);
     ck_assert(is_set("free_frames_high") && is_set("dirty_frames_low"));
@@ -95,8 +95,8 @@ START_TEST(what_is_out_of_bounds_changes_nothing)
     assert_refused("neither", set("dirty_frames_high="), -EINVAL);
     assert_refused("neither", set("dirty_frames_high=99999999999999999999"), -EINVAL);
     assert_refused("is not within", set("dirty_frames_high=18446744073709551615%"), -EINVAL);
-    assert_refused("free_frames_low (9) would be above free_frames_high (8, the default)",
-                   set("free_frames_low=9"), -EINVAL);
+    assert_refused("free_frames_low (17) would be above free_frames_high (16, the default)",
+                   set("free_frames_low=17"), -EINVAL);
     assert_refused("free_frames_low (4, the default) would be above free_frames_high (3)",
                    set("free_frames_high=3"), -EINVAL);
     assert_refused("dirty_frames_high=900", set_two("free_frames_low=5", "dirty_frames_high=900"),

@@ -262,7 +262,7 @@ START_TEST(settings_are_shown_and_changed)
     assert_runs("\"$TARN\" set \"$N\" --json dirty_frames_high=default | python3 -m json.tool");
     assert_out("\"setting\": \"dirty_frames_high\",\n            \"value\": 85,");
     assert_runs("\"$TARN\" set \"$N\"");
-    assert_out("free_frames_high       8        8  128  default");
+    assert_out("free_frames_high      16       16  128  default");
     assert_out("free_frames_low        7        4  128  set\n");
 }
 END_TEST

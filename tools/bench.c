@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -39,8 +40,12 @@ static const char help_tail[] =
     "  -p, --processes N    work in N processes at the same time (1)\n"
     "  -s, --seconds S      measure about so long (2)\n"
     "  -n, --pages N        over so many pages\n"
-    "      --dir DIR        make the data file in DIR (/dev/shm; for miss and flush $TMPDIR or\n"
-    "                       /var/tmp)\n"
+    "      --frames SIZE    with so much memory for pages\n"
+    "      --write-percent N\n"
+    "                       of the operations of mixed change a page (50)\n"
+    "      --zipf S         mixed takes page n with a frequency of 1 / n^S (0: all pages alike)\n"
+    "      --dir DIR        make the data file in DIR (/dev/shm; for miss, flush and mixed\n"
+    "                       $TMPDIR or /var/tmp)\n"
     "      --json           print the results as JSON\n";
 
 static void pause_ns(long ns)
@@ -102,6 +107,8 @@ static bool make_pool(struct bench *bench)
         frame_count *= bench->process_count;
     if (frame_count < 4096)
         frame_count = 4096;
+    if (bench->frame_bytes != 0)
+        frame_count = bench->frame_bytes / bench->page_bytes;
     snprintf(directory, sizeof directory, "%s/pool", bench->directory);
     struct tarn_init_options options = {
         .size = sizeof options,
@@ -315,6 +322,39 @@ static struct summary summarize(const struct bench *bench, unsigned pair)
     return summary;
 }
 
+/* What the pool did since it was warm. */
+static struct bench_counts counts_of(const struct bench *bench)
+{
+    const struct bench_counts *before = &bench->shared->before, *after = &bench->shared->after;
+    return (struct bench_counts){
+        .hits = after->hits - before->hits,
+        .misses = after->misses - before->misses,
+        .stalls = after->stalls - before->stalls,
+        .evictions = after->evictions - before->evictions,
+        .evictions_by_writer = after->evictions_by_writer - before->evictions_by_writer,
+        .pages_written = after->pages_written - before->pages_written,
+        .writes = after->writes - before->writes,
+    };
+}
+
+static void add_counts(const struct bench *bench, struct json_object *object)
+{
+    struct bench_counts counts = counts_of(bench);
+    tool_json_count(object, "write_percent", bench->write_percent);
+    tool_json_double(object, "zipf", bench->zipf);
+    tool_json_count(object, "hits", counts.hits);
+    tool_json_count(object, "misses", counts.misses);
+    tool_json_double(object, "hit_ratio",
+                     (double)counts.hits / (double)(counts.hits + counts.misses));
+    tool_json_count(object, "stalls", counts.stalls);
+    tool_json_double(object, "stall_ratio", (double)counts.stalls / (double)counts.misses);
+    tool_json_count(object, "evictions_by_writer", counts.evictions_by_writer);
+    tool_json_count(object, "evictions_by_session", counts.evictions - counts.evictions_by_writer);
+    tool_json_count(object, "pages_written", counts.pages_written);
+    tool_json_double(object, "pages_per_write",
+                     (double)counts.pages_written / (double)counts.writes);
+}
+
 static struct json_object *pair_to_json(const struct bench *bench, unsigned pair)
 {
     struct summary summary = summarize(bench, pair);
@@ -329,9 +369,14 @@ static struct json_object *pair_to_json(const struct bench *bench, unsigned pair
     tool_json_double(object, "ns_per_op", summary.ns);
     tool_json_count(object, "p50_ns", summary.p50_ns);
     tool_json_count(object, "p99_ns", summary.p99_ns);
-    tool_json_double(object, "bare_ns_per_op", summary.bare_ns);
-    tool_json_double(object, "bare_ops_per_second", bench->process_count * 1e9 / summary.bare_ns);
-    tool_json_double(object, "ratio_to_bare", summary.ns / summary.bare_ns);
+    if (bench_kind_runs(bench, BENCH_BARE)) {
+        tool_json_double(object, "bare_ns_per_op", summary.bare_ns);
+        tool_json_double(object, "bare_ops_per_second",
+                         bench->process_count * 1e9 / summary.bare_ns);
+        tool_json_double(object, "ratio_to_bare", summary.ns / summary.bare_ns);
+    } else {
+        add_counts(bench, object);
+    }
     if (bench_kind_runs(bench, BENCH_TARN_ALONE)) {
         tool_json_double(object, "slowdown", summary.ns / summary.alone_ns);
         tool_json_double(object, "bare_slowdown", summary.bare_ns / summary.bare_alone_ns);
@@ -353,11 +398,30 @@ static void print_json(const struct bench *bench)
     tool_json_end(object);
 }
 
+static void print_counts(const struct bench *bench)
+{
+    struct summary s = summarize(bench, 0);
+    struct bench_counts counts = counts_of(bench);
+    printf("%-9s %10s %10s %12s %10s %8s %8s %8s %10s %10s %8s\n", "changes", "p50 ns", "p99 ns",
+           "ops/s", "misses", "hits", "stalls", "of miss", "evict_w", "evict_s", "written");
+    printf("%7u %% %10u %10u %12.0f %10" PRIu64 " %6.2f %% %8" PRIu64 " %6.3f %% %10" PRIu64
+           " %10" PRIu64 " %8" PRIu64 "\n",
+           bench->write_percent, s.p50_ns, s.p99_ns, bench->process_count * 1e9 / s.ns,
+           counts.misses, 100 * (double)counts.hits / (double)(counts.hits + counts.misses),
+           counts.stalls, 100 * (double)counts.stalls / (double)counts.misses,
+           counts.evictions_by_writer, counts.evictions - counts.evictions_by_writer,
+           counts.pages_written);
+}
+
 static void print_table(const struct bench *bench)
 {
     bool alone = bench_kind_runs(bench, BENCH_TARN_ALONE);
     printf("%s: %s; %u pages, processes: %u\n", bench->workload->name, bench->workload->what,
            bench->page_count, bench->process_count);
+    if (!bench_kind_runs(bench, BENCH_BARE)) {
+        print_counts(bench);
+        return;
+    }
     printf("%-12s %10s %10s %8s %10s %10s %12s%s\n", "", "ns", "bare", "ratio", "p50", "p99",
            "ops/s", alone ? "  slower by  bare" : "");
     for (unsigned pair = 0; pair < BENCH_PAIRS_MAX; pair++) {
@@ -465,15 +529,31 @@ static const struct bench_workload *find_workload(const char *name)
     tool_misuse("no workload '%s'", name);
 }
 
+static double parse_zipf(const char *text)
+{
+    char *end;
+    double exponent = strtod(text, &end);
+    if (text[0] < '0' || text[0] > '9' || *end != 0 || exponent > 4)
+        tool_misuse("--zipf: '%s' is not a number from 0 to 4", text);
+    return exponent;
+}
+
 int tool_bench(int argc, char **argv)
 {
-    enum { DIRECTORY = 256, JSON };
+    enum { DIRECTORY = 256, FRAMES, WRITE_PERCENT, ZIPF, JSON };
     static const struct option options[] = {
-        {"processes", required_argument, NULL, 'p'}, {"seconds", required_argument, NULL, 's'},
-        {"pages", required_argument, NULL, 'n'},     {"dir", required_argument, NULL, DIRECTORY},
-        {"json", no_argument, NULL, JSON},           {NULL, 0, NULL, 0},
+        {"processes", required_argument, NULL, 'p'},
+        {"seconds", required_argument, NULL, 's'},
+        {"pages", required_argument, NULL, 'n'},
+        {"dir", required_argument, NULL, DIRECTORY},
+        {"json", no_argument, NULL, JSON},
+        {"frames", required_argument, NULL, FRAMES},
+        {"write-percent", required_argument, NULL, WRITE_PERCENT},
+        {"zipf", required_argument, NULL, ZIPF},
+        {NULL, 0, NULL, 0},
     };
-    static struct bench bench = {.process_count = 1, .seconds = 2, .page_bytes = 4096};
+    static struct bench bench = {
+        .process_count = 1, .seconds = 2, .page_bytes = 4096, .write_percent = 50};
     int option;
     while ((option = tool_getopt(argc, argv, "p:s:n:", options, help())) != -1) {
         if (option == 'p')
@@ -483,6 +563,12 @@ int tool_bench(int argc, char **argv)
             bench.seconds = (double)tool_number("--seconds", optarg, 1, 3600);
         else if (option == 'n')
             bench.page_count = (uint32_t)tool_number("--pages", optarg, 1, 1u << 26);
+        else if (option == FRAMES)
+            bench.frame_bytes = tool_size("--frames", optarg, 16 * 4096, UINT64_C(1) << 40);
+        else if (option == WRITE_PERCENT)
+            bench.write_percent = (unsigned)tool_number("--write-percent", optarg, 0, 100);
+        else if (option == ZIPF)
+            bench.zipf = parse_zipf(optarg);
         else if (option == DIRECTORY)
             bench.base = optarg;
         else

@@ -22,8 +22,11 @@ struct bench_process {
     uint32_t file;
     uint32_t page_count;
     uint32_t page_bytes;
-    struct tarn_page_id *order; /* all pages, in random order */
+    struct tarn_page_id *order; /* all pages, in random order; or drawn ones */
+    uint32_t order_count;
     uint32_t position;
+    unsigned write_percent;
+    uint64_t random;
     uint64_t next;        /* page that the chained loops go on with */
     tarn_half *line;      /* a private cache line: the hold of the bare loops */
     uint8_t *copy;        /* a private page */
@@ -38,7 +41,7 @@ typedef int bench_loop(struct bench_process *process, uint64_t ops);
 struct bench_pair {
     const char *variant;
     bench_loop *tarn;
-    bench_loop *bare;
+    bench_loop *bare; /* NULL: there is none */
 };
 
 struct bench_workload {
@@ -52,6 +55,7 @@ struct bench_workload {
     uint32_t slice_ms;       /* 0: one call */
     bool disk;               /* the data file has to be on a disk */
     bool own_file;           /* a file for each process */
+    bool drawn;              /* pages are drawn, and what the pool did meanwhile is told */
     unsigned idle_sessions;
 };
 
@@ -76,6 +80,11 @@ struct bench_result {
     uint32_t sample_count[BENCH_PAIRS_MAX];
 };
 
+/* What all sessions have counted. */
+struct bench_counts {
+    uint64_t hits, misses, stalls, evictions, evictions_by_writer, pages_written, writes;
+};
+
 struct bench_shared {  /* SHARED */
     tarn_word arrived; /* add: processes at the beginning of a slice, since the start */
     uint8_t pad0[TARN_LINE_BYTES - 8];
@@ -84,6 +93,8 @@ struct bench_shared {  /* SHARED */
     uint8_t pad1[TARN_LINE_BYTES - 2 * 8];
     tarn_word ball; /* of the ping-pong, by whose turn it is */
     uint8_t pad2[TARN_LINE_BYTES - 8];
+    struct bench_counts before, after; /* process 0: at a third of the rounds, when the pool works
+                                          as it does from then on, and at the end */
     struct bench_result results[];
 };
 
@@ -93,7 +104,10 @@ struct bench {
     double seconds;
     uint32_t page_count;
     uint32_t page_bytes;
-    unsigned rounds; /* each has a slice of every kind */
+    unsigned rounds;      /* each has a slice of every kind */
+    uint64_t frame_bytes; /* 0: as the workload says */
+    unsigned write_percent;
+    double zipf; /* exponent; 0: all pages alike */
     bool json;
     const char
         *base; /* the directory that the private one is made in; NULL: as the workload says */
@@ -115,6 +129,8 @@ int bench_measure(const struct bench *bench, unsigned number);
 /* How long a line takes from one processor to another, in ns: what everything contended rests on.
  * Both players call it, with numbers 0 and 1. Moves the caller to processor `number`. */
 double bench_ping_pong(tarn_word *ball, unsigned number);
+
+uint32_t bench_random_below(uint64_t *state, uint32_t limit);
 
 /* All pages in one cycle, in random order (Sattolo): next[page] is where the chain goes on. */
 void bench_make_cycle(uint32_t *next, uint32_t count, uint64_t seed);

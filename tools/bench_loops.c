@@ -12,7 +12,7 @@ struct walk {
 
 static inline struct walk walk_begin(const struct bench_process *process)
 {
-    return (struct walk){process->order, process->position, process->page_count};
+    return (struct walk){process->order, process->position, process->order_count};
 }
 
 static inline struct tarn_page_id walk_next(struct walk *walk)
@@ -256,6 +256,24 @@ static int update_whole(struct bench_process *process, uint64_t ops)
     return update(process, ops, true);
 }
 
+/* Reads, and as many changes among them as asked for. */
+static int mixed(struct bench_process *process, uint64_t ops)
+{
+    struct walk walk = walk_begin(process);
+    uint64_t word = 0, sum = 0;
+    int result = 0;
+    for (uint64_t i = 0; i < ops && result >= 0; i++) {
+        struct tarn_page_id id = walk_next(&walk);
+        if (bench_random_below(&process->random, 100) < process->write_percent)
+            result = update_page(process->session, id, false);
+        else
+            result = hit_page(process->session, id, &word);
+        sum += word;
+    }
+    walk_end(process, &walk, sum);
+    return result;
+}
+
 /* Takes the page's own latch, so that a tarn loop of another process that is not done yet stays
  * right. */
 static void bare_latch(tarn_word *latch_word, unsigned slot)
@@ -448,5 +466,14 @@ const struct bench_workload bench_workloads[] = {
      .frames_percent = 400,
      .disk = true,
      .own_file = true},
+    {.name = "mixed",
+     .what = "reads and changes over more pages than the pool holds",
+     .pairs = {{"mixed", mixed, NULL}},
+     .page_count = 262144,
+     .frames_percent = 6,
+     .call_ops = 1,
+     .slice_ms = 100,
+     .disk = true,
+     .drawn = true},
 };
 const unsigned bench_workload_count = sizeof bench_workloads / sizeof bench_workloads[0];

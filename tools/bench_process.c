@@ -2,6 +2,7 @@
 /* A measuring process of tarn bench. */
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,7 +41,7 @@ static void stay_on_processor(unsigned number)
     }
 }
 
-static uint32_t random_below(uint64_t *state, uint32_t limit)
+uint32_t bench_random_below(uint64_t *state, uint32_t limit)
 {
     *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
     return (uint32_t)((*state >> 32) * limit >> 32);
@@ -51,7 +52,7 @@ void bench_make_cycle(uint32_t *next, uint32_t count, uint64_t seed)
     for (uint32_t i = 0; i < count; i++)
         next[i] = i;
     for (uint32_t i = count - 1; i > 0; i--) {
-        uint32_t other = random_below(&seed, i);
+        uint32_t other = bench_random_below(&seed, i);
         uint32_t page = next[i];
         next[i] = next[other];
         next[other] = page;
@@ -97,9 +98,44 @@ static bool make_order(struct bench_process *process, unsigned number)
     bench_make_cycle(pages, process->page_count, 2 + number);
     for (uint32_t i = 0; i < process->page_count; i++)
         process->order[i] = tarn_page_id(process->file, pages[i]);
+    process->order_count = process->page_count;
     process->next = pages[0];
     free(pages);
     return true;
+}
+
+enum { DRAWS = 1 << 20 };
+
+/* Page n with a probability in proportion to (n + 1)^-exponent, spread over the file by the order
+ * that all processes have in common. */
+static bool draw_order(const struct bench *bench, struct bench_process *process, unsigned number)
+{
+    uint32_t count = process->page_count;
+    double *sums = calloc(count, sizeof *sums), sum = 0;
+    uint32_t *pages = calloc(count, sizeof *pages);
+    process->order = calloc(DRAWS, sizeof *process->order);
+    process->order_count = DRAWS;
+    process->random = 1000 + number;
+    bool good = sums != NULL && pages != NULL && process->order != NULL;
+    if (good)
+        bench_make_cycle(pages, count, 1);
+    for (uint32_t page = 0; good && page < count; page++)
+        sums[page] = sum += pow(page + 1, -bench->zipf);
+    for (uint32_t i = 0; good && i < DRAWS; i++) {
+        double drawn = bench_random_below(&process->random, UINT32_MAX) * 0x1p-32 * sum;
+        uint32_t low = 0, high = count - 1;
+        while (low < high) {
+            uint32_t middle = low + (high - low) / 2;
+            if (sums[middle] < drawn)
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        process->order[i] = tarn_page_id(process->file, pages[low]);
+    }
+    free(sums);
+    free(pages);
+    return good;
 }
 
 static int open_idle_sessions(struct bench_process *process, unsigned count)
@@ -175,7 +211,9 @@ static int open_process(const struct bench *bench, struct bench_process *process
     memset(process->line, 0, TARN_LINE_BYTES);
     memset(process->copy, 0, TARN_PAGE_BYTES_MAX);
     result = open_data(bench, process, number);
-    if (result >= 0 && !make_order(process, number))
+    process->write_percent = bench->write_percent;
+    if (result >= 0 && !(bench->workload->drawn ? draw_order(bench, process, number)
+                                                : make_order(process, number)))
         result = -ENOMEM;
     if (result >= 0)
         result = fill_pool(process);
@@ -271,6 +309,8 @@ static int run_prepared(const struct bench *bench, struct bench_process *process
 
 bool bench_kind_runs(const struct bench *bench, unsigned kind)
 {
+    if (bench->workload->drawn) /* a pause would let the writer catch up */
+        return kind == BENCH_TARN || kind == BENCH_SAMPLED;
     if (kind == BENCH_SAMPLED)
         return bench->workload->prepare == NULL;
     if (kind == BENCH_TARN_ALONE || kind == BENCH_BARE_ALONE)
@@ -316,6 +356,24 @@ static uint64_t cost_of_clock(void)
     return least;
 }
 
+static struct bench_counts count_all(const struct tarn_view *view)
+{
+    struct bench_counts counts = {0};
+    for (unsigned slot = 1; slot <= view->slot_max; slot++) {
+        const struct tarn_slot *shared = tarn_view_slot(view, slot);
+        uint64_t evictions = tarn_load_relaxed(&shared->counter[COUNTER_EVICTIONS]);
+        for (unsigned i = 0; i < TARN_FILE_CELLS; i++)
+            counts.hits += tarn_load_relaxed(&shared->file_hits[i]);
+        counts.misses += tarn_load_relaxed(&shared->counter[COUNTER_MISSES]);
+        counts.stalls += tarn_load_relaxed(&shared->counter[COUNTER_STALLS]);
+        counts.pages_written += tarn_load_relaxed(&shared->counter[COUNTER_PAGES_WRITTEN]);
+        counts.writes += tarn_load_relaxed(&shared->counter[COUNTER_WRITES]);
+        counts.evictions += evictions;
+        counts.evictions_by_writer += slot > view->geometry.session_count ? evictions : 0;
+    }
+    return counts;
+}
+
 int bench_measure(const struct bench *bench, unsigned number)
 {
     static struct bench_process process = {.fd = -1};
@@ -323,6 +381,8 @@ int bench_measure(const struct bench *bench, unsigned number)
     stay_on_processor(number);
     int result = open_process(bench, &process, number);
     for (unsigned round = 0; round < bench->rounds && result >= 0; round++) {
+        if (number == 0 && round == bench->rounds / 3)
+            bench->shared->before = count_all(process.view);
         for (unsigned i = 0; i < BENCH_PAIRS_MAX * BENCH_KINDS && result >= 0; i++) {
             unsigned pair = i / BENCH_KINDS, kind = i % BENCH_KINDS;
             if (bench->workload->pairs[pair].tarn == NULL || !bench_kind_runs(bench, kind))
@@ -337,6 +397,8 @@ int bench_measure(const struct bench *bench, unsigned number)
     }
     if (number == 0)
         tool_progress_end();
+    if (number == 0 && result >= 0)
+        bench->shared->after = count_all(process.view);
     tarn_detach(process.pool);
     return result < 0 ? TOOL_TROUBLE : TOOL_GOOD;
 }

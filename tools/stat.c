@@ -165,23 +165,25 @@ static double pages_a_write(const struct figures *f)
 
 static void print_heading(const char *first)
 {
-    printf("%-10s %10s %8s %7s %8s %8s %8s %8s %6s %7s %7s | %7s %7s %7s %6s %7s | %6s %8s %7s\n",
-           first, "hits", "misses", "joins", "evict_w", "evict_s", "reads", "writes", "pg/wr",
-           "flushes", "syncs", "w_load", "w_latch", "w_frame", "w_home", "w_write", "reaps",
-           "commits", "aborts");
+    printf(
+        "%-10s %10s %8s %7s %8s %8s %6s %8s %8s %6s %7s %7s | %7s %7s %7s %6s %7s | %6s %8s %7s\n",
+        first, "hits", "misses", "joins", "evict_w", "evict_s", "stalls", "reads", "writes",
+        "pg/wr", "flushes", "syncs", "w_load", "w_latch", "w_frame", "w_home", "w_write", "reaps",
+        "commits", "aborts");
 }
 
 static void print_line(const char *first, const struct figures *f)
 {
     const uint64_t *c = f->counter;
     printf("%-10s %10" PRIu64 " %8" PRIu64 " %7" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64
-           " %8" PRIu64 " %6.1f %7" PRIu64 " %7" PRIu64 " | %7" PRIu64 " %7" PRIu64 " %7" PRIu64
-           " %6" PRIu64 " %7" PRIu64 " | %6" PRIu64 " %8" PRIu64 " %7" PRIu64 "\n",
+           " %6" PRIu64 " %8" PRIu64 " %6.1f %7" PRIu64 " %7" PRIu64 " | %7" PRIu64 " %7" PRIu64
+           " %7" PRIu64 " %6" PRIu64 " %7" PRIu64 " | %6" PRIu64 " %8" PRIu64 " %7" PRIu64 "\n",
            first, c[COUNTER_HITS], c[COUNTER_MISSES], c[COUNTER_JOINS], f->evictions_by_writer,
-           c[COUNTER_EVICTIONS] - f->evictions_by_writer, c[COUNTER_READS], c[COUNTER_WRITES],
-           pages_a_write(f), c[COUNTER_FLUSHES], c[COUNTER_SYNCS], c[COUNTER_WAITS_LOAD],
-           c[COUNTER_WAITS_LATCH], c[COUNTER_WAITS_FRAME], c[COUNTER_WAITS_HOME],
-           c[COUNTER_WAITS_WRITER], c[COUNTER_REAPS], c[COUNTER_COMMITS], c[COUNTER_ABORTS]);
+           c[COUNTER_EVICTIONS] - f->evictions_by_writer, c[COUNTER_STALLS], c[COUNTER_READS],
+           c[COUNTER_WRITES], pages_a_write(f), c[COUNTER_FLUSHES], c[COUNTER_SYNCS],
+           c[COUNTER_WAITS_LOAD], c[COUNTER_WAITS_LATCH], c[COUNTER_WAITS_FRAME],
+           c[COUNTER_WAITS_HOME], c[COUNTER_WAITS_WRITER], c[COUNTER_REAPS], c[COUNTER_COMMITS],
+           c[COUNTER_ABORTS]);
 }
 
 static void print_latencies(const struct figures *f)
@@ -205,6 +207,9 @@ static struct json_object *json_of(const struct figures *f)
     tool_json_count(object, "evictions_by_writer", f->evictions_by_writer);
     tool_json_count(object, "evictions_by_session",
                     f->counter[COUNTER_EVICTIONS] - f->evictions_by_writer);
+    /* Nothing was missed: null. */
+    tool_json_double(object, "stall_ratio",
+                     (double)f->counter[COUNTER_STALLS] / (double)f->counter[COUNTER_MISSES]);
     tool_json_double(object, "pages_per_write", pages_a_write(f));
     for (unsigned i = 0; i < LATENCY_COUNT; i++) {
         struct json_object *latency = json_object_new_object();

@@ -245,8 +245,9 @@ TARN_API int tarn_pool_message(struct tarn_pool *pool, struct tarn_message *ret_
 
 /* Settings: what can be changed while the pool works. Each is a number of frames.
  *
- *   free_frames_low    the writer evicts when fewer frames than this are free ...
- *   free_frames_high   ... until so many are; both 0: sessions evict by themselves
+ *   free_frames_low    the writer evicts when fewer frames than this are free
+ *   free_frames_high   so many at most it keeps free when many are used; both 0: sessions evict
+ *                      by themselves
  *   dirty_frames_low   ... until so many are dirty
  *   dirty_frames_high  the writer writes when more frames than this are dirty ...
  */

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* The cleaner: keeps some frames FREE and the dirty ones below a mark, so that sessions need not
- * evict. It works when it is called (a session found few frames, or changed many pages; a batch of
- * its own has ended) and sleeps otherwise.
+ * evict. It works when it is called (a session has loaded or changed some pages; a batch of its own
+ * has ended), and while frames are used up also when it expects that too few will be left. Nobody
+ * uses any: it sleeps.
+ *
+ * How many are kept FREE follows from demand: twice as many as were used up between two looks
+ * lately, since so many may be before the next. Between the low and the high mark, that is.
  */
 #include <stdlib.h>
 
@@ -10,9 +14,13 @@
 #define EVICT_BATCH   64u
 #define EVICT_LOOKS   1024u /* that a search without success counts as */
 #define TIDY_BUCKETS  64u
-#define CLEAN_PAGES   1024u                      /* in one background batch, at most */
-#define SAMPLES_MAX   16384u                     /* descriptors that an estimate looks at */
-#define COUNT_WAIT_NS ((uint64_t)10 * NS_PER_MS) /* between two estimates */
+#define CLEAN_PAGES   1024u                       /* in one background batch, at most */
+#define SAMPLES_MAX   16384u                      /* descriptors that an estimate looks at */
+#define COUNT_WAIT_NS ((uint64_t)10 * NS_PER_MS)  /* between two estimates */
+#define RATE_NS       ((uint64_t)4 * NS_PER_MS)   /* over which use is measured */
+#define DECAY_NS      ((uint64_t)200 * NS_PER_MS) /* in which an eighth of the peak is forgotten */
+#define NEXT_NS_MIN   ((uint64_t)NS_PER_MS)
+#define NEXT_NS_MAX   ((uint64_t)100 * NS_PER_MS)
 
 void tarn_writer_cleaner_init(struct tarn_writer *writer)
 {
@@ -61,8 +69,9 @@ bool tarn_writer_worth_cleaning(const struct tarn_writer *writer, uint32_t frame
     return file->fd >= 0 && file->background_ns <= writer->now_ns && file->op.state == OP_NONE;
 }
 
-/* Fills `entries` with dirty pages: first those that are to leave; then, of the `others` from
- * the hand on, those not touched lately, then any. */
+/* Fills `entries` with dirty pages: first those that are to leave, but for what is pinned, which
+ * would not leave when it is clean; then, of the `others` from the hand on, those not touched
+ * lately, then any: a page that is pinned all the time becomes clean too. */
 static uint32_t choose(struct tarn_writer *writer, struct flush_entry *entries, uint32_t room,
                        bool others)
 {
@@ -70,8 +79,11 @@ static uint32_t choose(struct tarn_writer *writer, struct flush_entry *entries, 
     uint32_t frames = view->geometry.frame_count;
     uint32_t looks = frames / 4 > CLEAN_PAGES ? frames / 4 : frames;
     uint32_t count = 0, looked = 0;
-    for (uint32_t i = 0; i < writer->victims.leaving_count && count < room; i++)
-        count += tarn_writer_worth_cleaning(writer, writer->victims.leaving[i], &entries[count]);
+    for (uint32_t i = 0; i < writer->victims.leaving_count && count < room; i++) {
+        uint32_t frame = writer->victims.leaving[i];
+        count += !tarn_writer_victims_held(writer, frame) &&
+                 tarn_writer_worth_cleaning(writer, frame, &entries[count]);
+    }
     if (!others)
         return count;
     for (; looked < looks && count < room; looked++) {
@@ -114,25 +126,77 @@ static bool clean_some(struct tarn_writer *writer, bool others)
     return batch != NULL;
 }
 
-/* Below the low mark until the high one is reached. True: eviction alone does not get there. */
-static bool fill_reserve(struct tarn_writer *writer)
+/* What sessions have used up since the last look. */
+static void see_demand(struct tarn_writer *writer, uint32_t free)
 {
-    uint32_t frames = writer->view->geometry.frame_count;
+    struct demand *demand = &writer->demand;
+    uint64_t now_ns = tarn_now_ns();
+    uint32_t used = demand->free > free ? demand->free - free : 0;
+    for (; now_ns - demand->decayed_ns >= DECAY_NS && demand->peak > 0;
+         demand->decayed_ns += DECAY_NS)
+        demand->peak -= demand->peak / 8 + 1;
+    demand->decayed_ns = demand->peak == 0 ? now_ns : demand->decayed_ns;
+    if (used > demand->peak) {
+        demand->peak = used;
+        demand->decayed_ns = now_ns;
+    }
+    demand->used += used;
+    if (now_ns - demand->rated_ns < RATE_NS)
+        return;
+    uint64_t rate = demand->used * (1000 * NS_PER_MS) / (now_ns - demand->rated_ns);
+    demand->rate = (demand->rate + rate) / 2;
+    demand->used = 0;
+    demand->rated_ns = now_ns;
+}
+
+/* How many FREE frames are too few, and how many there are to be then. */
+struct reserve {
+    uint32_t few, enough;
+};
+
+static struct reserve reserve_of(const struct tarn_writer *writer)
+{
     uint32_t low = writer->setting[SET_FREE_LOW], high = writer->setting[SET_FREE_HIGH];
-    uint32_t free = count_free(writer, high);
-    if (free >= (writer->filling ? high : low)) {
+    uint32_t wanted = writer->demand.peak < high / 2 ? 2 * writer->demand.peak : high;
+    struct reserve reserve = {.few = wanted - wanted / 4, .enough = low + (high - low) / 4};
+    if (reserve.few < low)
+        reserve.few = low;
+    if (reserve.enough < wanted)
+        reserve.enough = wanted;
+    return reserve;
+}
+
+/* The next look, if frames go on being used up as they are. */
+static void expect_demand(struct tarn_writer *writer, const struct reserve *reserve)
+{
+    struct demand *demand = &writer->demand;
+    uint64_t spare = demand->free > reserve->few ? demand->free - reserve->few : 0;
+    demand->next_ns = 0;
+    if (demand->rate == 0 || writer->victims.leaving_count > 0)
+        return;
+    uint64_t ns = spare * (1000 * NS_PER_MS) / demand->rate;
+    if (ns < NEXT_NS_MAX)
+        demand->next_ns = tarn_now_ns() + (ns > NEXT_NS_MIN ? ns : NEXT_NS_MIN);
+}
+
+/* Makes frames FREE from too few until enough. True: eviction alone does not get there. */
+static bool fill_reserve(struct tarn_writer *writer, const struct reserve *reserve)
+{
+    uint32_t frames = writer->view->geometry.frame_count, free = writer->demand.free;
+    if (free >= (writer->filling ? reserve->enough : reserve->few)) {
         writer->filling = false;
         return false;
     }
     if (!writer->filling)
         writer->looked = 0;
     writer->filling = true;
-    uint32_t want = high - free;
+    uint32_t want = reserve->enough - free;
     if (want > EVICT_BATCH)
         want = EVICT_BATCH;
     uint32_t freed = tarn_writer_victims_evict(writer, want);
     if (freed > 0)
         tarn_frames_freed(writer->pool);
+    writer->demand.free += freed;
     writer->looked = freed > want / 2 ? 0 : writer->looked + EVICT_LOOKS;
     /* Four times around wears every access hint down; what is left is dirty or in use. Those that
      * have to be written call when they are. */
@@ -143,8 +207,12 @@ static bool fill_reserve(struct tarn_writer *writer)
 /* Above the high mark until the low one is reached. */
 static bool too_dirty(struct tarn_writer *writer)
 {
-    if (writer->now_ns - writer->dirty_counted_ns < COUNT_WAIT_NS)
+    uint64_t again_ns = writer->dirty_counted_ns + COUNT_WAIT_NS;
+    if (writer->now_ns < again_ns) {
+        if (writer->demand.next_ns == 0 || again_ns < writer->demand.next_ns)
+            writer->demand.next_ns = again_ns;
         return writer->draining;
+    }
     writer->dirty_counted_ns = writer->now_ns;
     uint64_t dirty = count_dirty(writer);
     writer->draining = dirty > writer->setting[writer->draining ? SET_DIRTY_LOW : SET_DIRTY_HIGH];
@@ -166,14 +234,23 @@ void tarn_writer_clean(struct tarn_writer *writer)
 {
     bool called = writer->cleaning;
     writer->cleaning = false;
-    if (!called || tarn_writer_failed(writer) || writer->stopping)
+    if (!called)
+        return;
+    writer->demand.next_ns = 0;
+    if (tarn_writer_failed(writer) || writer->stopping)
         return;
     writer->cleaned_ns = tarn_now_ns();
+    writer->victims.held_known = false;
     tarn_settings_read(writer->view, writer->setting);
     tidy_some(writer);
     writer->cleaning = tarn_writer_victims_learn(writer);
     uint32_t frames = writer->view->geometry.frame_count;
-    bool wants_frames = fill_reserve(writer);
+    uint32_t free = count_free(writer, 2 * writer->setting[SET_FREE_HIGH]);
+    see_demand(writer, free);
+    writer->demand.free = free;
+    struct reserve reserve = reserve_of(writer);
+    bool wants_frames = fill_reserve(writer, &reserve);
+    expect_demand(writer, &reserve);
     bool wants_clean = too_dirty(writer);
     bool began = (wants_frames || wants_clean) && writer->background == NULL &&
                  clean_some(writer, wants_clean || writer->looked >= frames);

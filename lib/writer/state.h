@@ -170,6 +170,21 @@ struct victims {
     uint32_t empty_count, leaving_count, leaving_max;
     uint32_t empty_hand; /* in `empty` */
     uint32_t hand;       /* of a look at all frames */
+    uint64_t *held;      /* bitmap: pinned when it was looked at last in this round */
+    uint32_t *held_list; /* its bits */
+    uint32_t held_count;
+    bool held_known; /* in this round */
+};
+
+/* How many frames sessions use up, and how fast. */
+struct demand {
+    uint32_t free; /* at the end of the last look */
+    uint32_t peak; /* used up between two looks: at once as many as were seen, then slowly less */
+    uint64_t decayed_ns;
+    uint64_t rate; /* a second, smoothed */
+    uint64_t used; /* since rated_ns */
+    uint64_t rated_ns;
+    uint64_t next_ns; /* a look is worth while then, if nobody calls before; 0: not */
 };
 
 /* Ids of I/O: what completed in the upper half, which one in the lower. */
@@ -222,9 +237,10 @@ struct tarn_writer {
 
     struct victims victims;
     uint32_t setting[SET_COUNT]; /* as they were when the cleaner was called last */
-    bool cleaning;          /* the cleaner has been called */
-    bool filling, draining; /* from one of its marks to the other */
-    uint64_t looked;        /* frames, since eviction last got what it wanted */
+    bool cleaning;               /* the cleaner has been called */
+    bool filling, draining;      /* from one of its marks to the other */
+    struct demand demand;
+    uint64_t looked; /* frames, since eviction last got what it wanted */
     struct flush_batch *background;
     uint32_t clean_hand, tidy_hand;
     uint64_t dirty_counted_ns, cleaned_ns;
@@ -309,6 +325,8 @@ void tarn_writer_victims_close(struct tarn_writer *writer);
 bool tarn_writer_victims_learn(struct tarn_writer *writer);
 /* Evicts up to `want` frames. Returns how many. */
 unsigned tarn_writer_victims_evict(struct tarn_writer *writer, unsigned want);
+/* Does somebody have a pin in the frame? Asked once in a round. */
+bool tarn_writer_victims_held(struct tarn_writer *writer, uint32_t frame);
 /* Nobody leaves before some of those that are to leave have been written? */
 static inline bool tarn_writer_victims_wait(const struct tarn_writer *writer)
 {
@@ -322,6 +340,11 @@ void tarn_writer_cleaner_init(struct tarn_writer *writer);
 bool tarn_writer_worth_cleaning(const struct tarn_writer *writer, uint32_t frame,
                                 struct flush_entry *ret_entry);
 void tarn_writer_clean(struct tarn_writer *writer);
+/* When it is to be called although nobody calls; 0: never. */
+static inline uint64_t tarn_writer_clean_next_ns(const struct tarn_writer *writer)
+{
+    return writer->demand.next_ns;
+}
 
 static inline struct tarn_file_entry *file_entry(const struct tarn_writer *writer, uint32_t id)
 {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "lib/writer/state.h"
+#include "shm/holds.h"
 
 #define EVICT_BATCH     64u
 #define LOOKS_MAX       1024u /* victims that are asked for in one round */
@@ -47,8 +48,12 @@ int tarn_writer_victims_open(struct tarn_writer *writer)
     victims->empty = calloc(frames, sizeof *victims->empty);
     victims->leaving = calloc(victims->leaving_max, sizeof *victims->leaving);
     victims->leaves = calloc(frames, sizeof *victims->leaves);
+    victims->held = calloc((frames + 63) / 64, sizeof *victims->held);
+    victims->held_list =
+        calloc((size_t)writer->view->slot_max * TARN_HOLDS_MAX, sizeof *victims->held_list);
     if (victims->policy == NULL || victims->generations == NULL || victims->empty == NULL ||
-        victims->leaving == NULL || victims->leaves == NULL)
+        victims->leaving == NULL || victims->leaves == NULL || victims->held == NULL ||
+        victims->held_list == NULL)
         return tarn_pool_fail(writer->pool, -ENOMEM, "no memory to choose among %u frames", frames);
     for (uint32_t frame = 0; frame < frames; frame++)
         victims->empty[frame] = frame;
@@ -63,6 +68,8 @@ void tarn_writer_victims_close(struct tarn_writer *writer)
     free(writer->victims.empty);
     free(writer->victims.leaving);
     free(writer->victims.leaves);
+    free(writer->victims.held);
+    free(writer->victims.held_list);
 }
 
 /* Gives the page in the frame to the policy. False: there is none. */
@@ -129,6 +136,48 @@ bool tarn_writer_victims_learn(struct tarn_writer *writer)
     return learned > LEARN_LOOKS / 2;
 }
 
+/* A scan of all holds; what is pinned right after it is found by eviction itself. */
+static void look_at_holds(struct tarn_writer *writer)
+{
+    const struct tarn_view *view = writer->view;
+    struct victims *victims = &writer->victims;
+    while (victims->held_count > 0) {
+        uint32_t frame = victims->held_list[--victims->held_count];
+        victims->held[frame / 64] &= ~(UINT64_C(1) << frame % 64);
+    }
+    for (unsigned slot = 1; slot <= view->slot_max; slot++) {
+        bool next = true;
+        for (unsigned l = 0; next && l < TARN_HOLD_LINES; l++) {
+            const struct tarn_hold_line *line = tarn_view_hold_line(view, slot, l);
+            unsigned count = tarn_hold_line_count(line, &next);
+            for (unsigned i = 0; i < count; i++) {
+                uint32_t plus_one = hold_frame_plus_one(tarn_half_load_acquire(&line->hold[i]));
+                if (plus_one == 0 || plus_one > view->geometry.frame_count)
+                    continue;
+                uint32_t frame = plus_one - 1;
+                victims->held[frame / 64] |= UINT64_C(1) << frame % 64;
+                victims->held_list[victims->held_count++] = frame;
+            }
+        }
+    }
+    victims->held_known = true;
+}
+
+bool tarn_writer_victims_held(struct tarn_writer *writer, uint32_t frame)
+{
+    if (!writer->victims.held_known)
+        look_at_holds(writer);
+    return writer->victims.held[frame / 64] >> frame % 64 & 1;
+}
+
+/* To be written so that it can leave? */
+static bool worth_writing(struct tarn_writer *writer, uint32_t frame)
+{
+    struct flush_entry entry;
+    return tarn_writer_worth_cleaning(writer, frame, &entry) &&
+           !tarn_writer_victims_held(writer, frame);
+}
+
 /* Of those that wait, the ones that need not any more: clean ones go to `batch`. */
 static unsigned look_at_leaving(struct tarn_writer *writer, uint32_t *batch, unsigned want)
 {
@@ -136,14 +185,13 @@ static unsigned look_at_leaving(struct tarn_writer *writer, uint32_t *batch, uns
     uint32_t left = 0;
     unsigned count = 0;
     for (uint32_t i = 0; i < victims->leaving_count; i++) {
-        struct flush_entry entry;
         uint32_t frame = victims->leaving[i];
         bool chosen = is_known(writer, frame) && !take_hint(writer, frame);
         bool clean = is_clean(writer, frame);
         victims->leaves[frame] = false;
         if (chosen && clean && count < want) {
             batch[count++] = frame;
-        } else if (chosen && (clean || tarn_writer_worth_cleaning(writer, frame, &entry))) {
+        } else if (chosen && (clean || worth_writing(writer, frame))) {
             victims->leaves[frame] = true;
             victims->leaving[left++] = frame;
         } else {
@@ -164,7 +212,6 @@ unsigned tarn_writer_victims_evict(struct tarn_writer *writer, unsigned want)
     unsigned count = look_at_leaving(writer, batch, want);
     for (unsigned looks = 0; looks < LOOKS_MAX && count < want && !tarn_writer_victims_wait(writer);
          looks++) {
-        struct flush_entry entry;
         uint32_t frame = tarn_policy_victim(victims->policy);
         if (frame == TARN_POLICY_NONE)
             break;
@@ -172,7 +219,7 @@ unsigned tarn_writer_victims_evict(struct tarn_writer *writer, unsigned want)
             place(writer, frame);
         } else if (is_clean(writer, frame)) {
             batch[count++] = frame;
-        } else if (tarn_writer_worth_cleaning(writer, frame, &entry)) {
+        } else if (worth_writing(writer, frame)) {
             victims->leaves[frame] = true;
             victims->leaving[victims->leaving_count++] = frame;
         } else {

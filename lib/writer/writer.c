@@ -382,6 +382,11 @@ static int64_t wait_time(const struct tarn_writer *writer, bool holders)
     int64_t wait_ns = writer->timer ? LOOK_WAIT_NS : -1;
     if (holders)
         wait_ns = HOLDER_WAIT_NS;
+    uint64_t next_ns = tarn_writer_clean_next_ns(writer), now_ns = tarn_now_ns();
+    if (next_ns != 0 && next_ns <= now_ns)
+        return 0;
+    if (next_ns != 0 && (wait_ns < 0 || (int64_t)(next_ns - now_ns) < wait_ns))
+        wait_ns = (int64_t)(next_ns - now_ns);
     if (writer->busy_pages && (wait_ns < 0 || (int64_t)writer->busy_wait_ns < wait_ns))
         wait_ns = (int64_t)writer->busy_wait_ns;
     return wait_ns;
@@ -409,6 +414,8 @@ static int sleep_until_called(struct tarn_writer *writer, bool holders)
     writer->now_ns = tarn_now_ns();
     if (writer->timer && writer->now_ns - writer->looked_ns >= LOOK_WAIT_NS)
         writer->look = writer->cleaning = true;
+    uint64_t next_ns = tarn_writer_clean_next_ns(writer);
+    writer->cleaning |= next_ns != 0 && next_ns <= writer->now_ns;
     for (int i = 0; i < count; i++)
         completed(writer, &completions[i]);
     return 0;
