@@ -39,6 +39,7 @@ bool calls_end(void)
     calls.countdown = 0;
     calls.name = calls.path = NULL;
     calls.stays = calls.locked = calls.without_features = false;
+    calls.sleepless = calls.other_user = false;
     calls.error = 0;
     calls.status = NULL;
     calls.read = NULL;
@@ -226,6 +227,8 @@ long __wrap_syscall(long number, ...)
     va_end(arguments);
     if (number == SYS_pidfd_open && fails("syscall", NULL, EMFILE))
         return -1;
+    if (number == SYS_clock_nanosleep && calls.sleepless)
+        return 0;
     return __real_syscall(number, argument[0], argument[1], argument[2], argument[3], argument[4],
                           argument[5]);
 }
@@ -234,9 +237,20 @@ long __wrap_syscall(long number, ...)
 
 static int disguised(int result, struct stat *status)
 {
-    if (result == 0 && calls.status != NULL)
+    if (result != 0)
+        return result;
+    if (calls.status != NULL)
         calls.status(status);
-    return result;
+    status->st_ino += fails("inode", NULL, 0);
+    status->st_dev += fails("device", NULL, 0);
+    if (fails("type", NULL, 0))
+        status->st_mode = S_IFIFO | 0600;
+    return 0;
+}
+
+WRAP(uid_t, geteuid, (void))
+{
+    return calls.other_user ? 12345 : __real_geteuid();
 }
 
 #define STATUS(name, parameters, arguments, path)                                                  \
@@ -275,6 +289,8 @@ WRAP(ssize_t, read, (int fd, void *bytes, size_t count))
 {
     if (is_file(fd) && fails("read", NULL, EIO))
         return -1;
+    if (is_file(fd) && fails("end", NULL, 0))
+        return 0;
     ssize_t result = calls.read == NULL ? -2 : calls.read(fd, bytes, count);
     return result == -2 ? __real_read(fd, bytes, count) : result;
 }
@@ -284,10 +300,20 @@ WRAP(ssize_t, write, (int fd, const void *bytes, size_t count))
     return is_file(fd) && fails("write", NULL, ENOSPC) ? -1 : __real_write(fd, bytes, count);
 }
 
-CALL(ssize_t, pread64, (int fd, void *bytes, size_t count, off_t offset),
-     (fd, bytes, count, offset), NULL, EIO, -1)
-CALL(ssize_t, preadv64v2, (int fd, const struct iovec *pieces, int count, off_t offset, int flags),
-     (fd, pieces, count, offset, flags), NULL, EIO, -1)
+WRAP(ssize_t, pread64, (int fd, void *bytes, size_t count, off_t offset))
+{
+    if (fails("pread64", NULL, EIO))
+        return -1;
+    return fails("end", NULL, 0) ? 0 : __real_pread64(fd, bytes, count, offset);
+}
+
+WRAP(ssize_t, preadv64v2, (int fd, const struct iovec *pieces, int count, off_t offset, int flags))
+{
+    if (fails("preadv64v2", NULL, EIO))
+        return -1;
+    return fails("end", NULL, 0) ? 0 : __real_preadv64v2(fd, pieces, count, offset, flags);
+}
+
 CALL(int, fsync, (int fd), (fd), NULL, EIO, -1)
 CALL(int, ftruncate64, (int fd, off_t size), (fd, size), NULL, ENOSPC, -1)
 CALL(int, fallocate64, (int fd, int mode, off_t offset, off_t size), (fd, mode, offset, size), NULL,

@@ -29,12 +29,15 @@ struct calls {
     _Atomic int64_t device_bytes;  /* of a block device, or a negative errno */
     _Atomic bool locked;           /* whoever asks for a lock is told so */
     _Atomic bool without_features; /* of io_uring */
+    _Atomic bool sleepless;        /* nobody sleeps: limits of time are reached at once */
+    _Atomic bool other_user;       /* than root */
     _Atomic int without_tmpfile;   /* the errno of a file system that has no O_TMPFILE */
 };
 
 extern struct calls calls;
 
-/* The `at`th call of the name from now on fails; NULL: of whatever name. */
+/* The `at`th call of the name from now on fails; NULL: of whatever name. "inode", "device", "type":
+ * not the call fails, but what it says of a file is another file's; "end": a file ends there. */
 void calls_fail(const char *name, unsigned at, int error);
 
 /* All are the real ones again. True: the one that was to fail has failed. */

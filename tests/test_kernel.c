@@ -166,7 +166,7 @@ START_TEST(file_system_that_cannot_allocate)
 }
 END_TEST
 
-/* Names and numbers that were another file's before. */
+/* Numbers of other devices. */
 static dev_t shown_device;
 
 static void show_other_devices(struct stat *status)
@@ -212,7 +212,8 @@ static int init_it(void)
 {
     struct tarn_init_options options = {.size = sizeof(options),
                                         .directory = test_path("pool"),
-                                        .frame_bytes = FRAMES * PAGE_BYTES};
+                                        .frame_bytes = FRAMES * PAGE_BYTES,
+                                        .session_count = 60};
 
     message = (struct tarn_message){""};
     return tarn_init(test_pool_name(), &options, &message);
@@ -314,6 +315,136 @@ START_TEST(segment_of_another_boot_that_stays)
     calls.path = NULL;
     ck_assert_int_lt(tarn_segment_build(test_path("pool"), NULL, NULL, &message), 0);
     ck_assert(calls_end());
+}
+END_TEST
+
+static int attach_it(void)
+{
+    int result;
+
+    message = (struct tarn_message){""};
+    result = tarn_attach(test_pool_name(), NULL, &pool, &message);
+    ck_assert(result < 0 || tarn_detach(pool) == 0);
+    return result;
+}
+
+START_TEST(segment_that_may_not_be_opened)
+{
+    static const struct {
+        const char *name, *path;
+        unsigned at;
+        int error, result;
+        const char *words;
+    } failures[] = {
+        {"open64", "/tarn.", 1, EACCES, -EPERM, "no permission"},
+        {"open64", "/tarn.", 1, EPERM, -EPERM, "no permission"},
+        {"open64", "/tarn.", 1, ELOOP, -EPERM, "symbolic link"},
+        {"open64", "/tarn.", 1, EISDIR, -ENOTTY, "is a directory"},
+        {"open64", "/tarn.", 1, ENFILE, -ENFILE, "segment"},
+        {"open64", "/tarn.", 2, ENOENT, -EBUSY, "replaced"},
+        {"open64", "/tarn.", 2, ENFILE, -ENFILE, "segment"},
+        {"open64", "/pool", 1, ENOENT, -ENOTDIR, "directory"},
+        {"open64", "/pool", 1, ENOTDIR, -ENOTDIR, "directory"},
+        {"open64", "/pool", 1, ELOOP, -ENOTDIR, "directory"},
+        {"open64", "/pool", 1, EACCES, -EPERM, "directory"},
+        {"open64", "/pool", 1, ENFILE, -ENFILE, "directory"},
+        {"openat64", "lock", 1, EACCES, -EPERM, "lock file"},
+        {"fcntl64", NULL, 1, EACCES, -EBUSY, "try again"},
+        {"fcntl64", NULL, 1, ENOLCK, -ENOLCK, "try again"},
+        {"type", NULL, 1, 0, -ENOTTY, "not a regular file"},
+        {"end", NULL, 1, 0, -ENOTTY, "segment"},
+    };
+
+    ck_assert_int_eq(init_it(), 0);
+    for (unsigned i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
+        calls.path = failures[i].path;
+        calls_fail(failures[i].name, failures[i].at, failures[i].error);
+        assert_fails_with(message, failures[i].result, failures[i].words, attach_it());
+        ck_assert_msg(calls_end(), "%s, %s", failures[i].name, failures[i].path);
+    }
+    /* What has the name is another segment by now. */
+    for (unsigned i = 0; i < 2; i++)
+        for (unsigned at = 1; at < 10; at++) {
+            calls_fail(i == 0 ? "inode" : "device", at, 0);
+            int result = attach_it();
+            ck_assert(result == 0 || (result == -EBUSY && says(message.text, "replaced")));
+            calls_end();
+        }
+    calls.other_user = true;
+    assert_fails_with(message, -EPERM, "not yours", attach_it());
+    calls_end();
+    ck_assert_int_eq(attach_it(), 0);
+}
+END_TEST
+
+START_TEST(segment_of_the_group)
+{
+    struct tarn_init_options options = {.size = sizeof(options),
+                                        .directory = test_path("pool"),
+                                        .frame_bytes = FRAMES * PAGE_BYTES,
+                                        .mode = 0660};
+
+    ck_assert_int_eq(tarn_init(test_pool_name(), &options, &message), 0);
+    calls.other_user = true;
+    ck_assert_int_eq(attach_it(), 0);
+    calls_end();
+    ck_assert_int_eq(chmod(segment_path(), 0640), 0);
+    assert_fails_with(message, -EPERM, "0640", attach_it());
+    ck_assert_int_eq(chmod(segment_path(), 0664), 0);
+    assert_fails_with(message, -EPERM, "0664", attach_it());
+}
+END_TEST
+
+START_TEST(directory_that_may_not_be_had)
+{
+    static const struct {
+        const char *name, *path;
+        unsigned at;
+        int error, result;
+    } failures[] = {
+        {"openat64", "lock", 2, EACCES, -EPERM}, {"openat64", "lock", 2, EROFS, -EROFS},
+        {"fchmod", NULL, 1, EPERM, -EPERM},      {"inode", NULL, 1, 0, -EBUSY},
+        {"device", NULL, 1, 0, -EBUSY},          {"fcntl64", NULL, 1, EACCES, -EBUSY},
+    };
+
+    for (unsigned i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
+        calls.path = failures[i].path;
+        calls_fail(failures[i].name, failures[i].at, failures[i].error);
+        ck_assert_int_eq(init_it(), failures[i].result);
+        ck_assert_msg(calls_end(), "%s, %s", failures[i].name, failures[i].path);
+        unlink(test_path("pool/lock"));
+        rmdir(test_path("pool"));
+    }
+    ck_assert_int_eq(init_it(), 0);
+    /* A FIFO that cannot be had is none: the writer looks by itself. */
+    calls_fail("lstat64", 1, EIO);
+    ck_assert_int_eq(tarn_wake_fifo_make(segment_path(), 0600), -EEXIST);
+    ck_assert(calls_end());
+    calls_fail("chmod", 1, EPERM);
+    ck_assert_int_eq(tarn_wake_fifo_make(segment_path(), 0600), -EPERM);
+    ck_assert(calls_end());
+}
+END_TEST
+
+START_TEST(data_file_that_changes_between_two_looks)
+{
+    static const char *const names[] = {"inode", "device", "type", "fstat64", "fstatat64"};
+    uint32_t other;
+
+    begin_with_pool();
+    fill_page(session, page(1), '1');
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        for (unsigned at = 1; at < 12; at++) {
+            calls_fail(names[i], at, 0);
+            int result = tarn_file_open(session, "other", TARN_FILE_CREATE, &other);
+            calls_end();
+            if (result == 0)
+                assert_ok(session, tarn_file_drop(session, other, 0, -1));
+            unlink(file_path("other"));
+        }
+    ck_assert(page_has(session, page(1), '1'));
+    assert_ok(session, tarn_file_open(session, "other", TARN_FILE_CREATE, &other));
+    end_with_pool();
 }
 END_TEST
 
@@ -489,6 +620,171 @@ START_TEST(process_that_does_not_know_itself)
 }
 END_TEST
 
+/* Limits of time, with a clock that does not wait for them. */
+
+static void lock_fence(void *argument)
+{
+    int fd = open(argument, O_RDWR | O_CLOEXEC);
+
+    if (tarn_lock_byte(fd, TARN_LOCK_FENCE, F_WRLCK) == 0)
+        pause();
+}
+
+START_TEST(data_file_of_two_pools)
+{
+    pid_t other;
+    int fd;
+
+    make_bytes(test_path("data"), PAGE_BYTES);
+    fd = open(test_path("data"), O_RDWR | O_CLOEXEC);
+    other = start_process(lock_fence, (void *)(uintptr_t)test_path("data"));
+    wait_until(tarn_byte_locked(fd, TARN_LOCK_FENCE));
+    calls.sleepless = true;
+    assert_fails_with(message, -EBUSY, "two pools", tarn_fence_lock(fd, "data", &message));
+    calls_end();
+    kill_process(other);
+    ck_assert_int_eq(tarn_fence_lock(fd, "data", &message), 0);
+    calls_fail("fcntl64", 1, ENOLCK);
+    assert_fails_with(message, -ENOLCK, "locking data", tarn_fence_lock(fd, "data", &message));
+    ck_assert(calls_end());
+    close(fd);
+}
+END_TEST
+
+static void attach_only(void *argument)
+{
+    attach_pool(argument);
+    kill(getpid(), SIGSTOP);
+}
+
+static void open_many_sessions(void *argument)
+{
+    struct tarn_pool *own = attach_pool(argument);
+
+    for (unsigned i = 0; i < 60; i++)
+        open_session(own);
+    pause();
+}
+
+START_TEST(who_destroys_is_told_who_is_there)
+{
+    char words[32];
+    pid_t killed, other;
+    int status;
+
+    ck_assert_int_eq(init_it(), 0);
+    killed = start_process(attach_and_wait, (void *)(uintptr_t)test_pool_name());
+    pool = attach_pool(test_pool_name());
+    wait_until(slot_of_process(pool, killed) != 0);
+    ck_assert_int_eq(tarn_detach(pool), 0);
+    kill_process(killed);
+    /* Somebody who is attached, and has no session. */
+    other = start_process(attach_only, (void *)(uintptr_t)test_pool_name());
+    ck_assert_int_eq(waitpid(other, &status, WUNTRACED), other);
+    calls.sleepless = true;
+    snprintf(words, sizeof(words), "%d", (int)other);
+    assert_fails_with(message, -EBUSY, words, tarn_destroy(test_pool_name(), NULL, 0, &message));
+    calls_end();
+    kill_process(other);
+    /* More than can be named. */
+    other = start_process(open_many_sessions, (void *)(uintptr_t)test_pool_name());
+    pool = attach_pool(test_pool_name());
+    wait_until(tarn_load_acquire(&tarn_view_slot(&pool->view, 60)->state) == SLOT_LIVE);
+    tarn_store_relaxed(&tarn_view_slot(&pool->view, 1)->role, 9);
+    ck_assert_int_eq(tarn_detach(pool), 0);
+    assert_fails_with(message, -EBUSY, "session",
+                      tarn_destroy(test_pool_name(), NULL, 0, &message));
+    ck_assert(says(message.text, "?"));
+    kill_process(other);
+    ck_assert_int_eq(tarn_destroy(test_pool_name(), NULL, 0, &message), 0);
+}
+END_TEST
+
+/* Reading ahead. The writer is another process: its ring is no matter here. */
+
+enum { AHEAD_FILES = 20 };
+
+static pid_t begin_ahead(uint32_t *ret_files, unsigned file_count, unsigned pages)
+{
+    pid_t writer;
+    char name[16];
+
+    ck_assert_int_eq(init_it(), 0);
+    pool = attach_pool(test_pool_name());
+    session = open_session(pool);
+    writer = start_writer(test_pool_name(), session);
+    for (unsigned i = 0; i < file_count; i++) {
+        snprintf(name, sizeof(name), "file-%u", i);
+        ret_files[i] = make_file(session, name, pages);
+    }
+    return writer;
+}
+
+static void end_ahead(pid_t writer)
+{
+    assert_consistent(pool);
+    ck_assert_int_eq(tarn_detach(pool), 0);
+    stop_writer(writer);
+}
+
+/* More files than the ring has numbers for. */
+START_TEST(many_files_are_read_ahead)
+{
+    uint32_t files[AHEAD_FILES];
+    struct tarn_page_id ids[AHEAD_FILES];
+    pid_t writer = begin_ahead(files, AHEAD_FILES, 1);
+
+    for (unsigned i = 0; i < AHEAD_FILES; i++)
+        ids[i] = tarn_page_id(files[i], 0);
+    int begun = tarn_prefetch(session, ids, AHEAD_FILES);
+    ck_assert_msg(begun == 0 || begun == 16, "%d reads were begun", begun);
+    for (unsigned i = 0; i < AHEAD_FILES; i++)
+        ck_assert(page_has(session, ids[i], 0));
+    /* A file of the same number that is another. */
+    assert_ok(session, tarn_file_drop(session, files[0], 1, -1));
+    ck_assert_uint_eq(make_file(session, "again", 1), files[0]);
+    assert_ok(session, tarn_prefetch(session, ids, 1));
+    ck_assert(page_has(session, ids[0], 0));
+    end_ahead(writer);
+}
+END_TEST
+
+START_TEST(ring_that_fails_is_used_no_more)
+{
+    static const char *const names[] = {"io_uring_submit", "io_uring_submit_and_wait_timeout",
+                                        "io_uring_submit_and_get_events", "aligned_alloc",
+                                        "io_uring_register_files_update"};
+    struct tarn_page_id ids[60];
+    struct tarn_pin pins[60];
+    uint32_t data;
+    pid_t writer = begin_ahead(&data, 1, 60);
+
+    for (unsigned i = 0; i < 60; i++) {
+        ids[i] = tarn_page_id(data, i);
+        fill_page(session, ids[i], (int)i);
+    }
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        struct tarn_session *own = open_session(pool);
+
+        for (unsigned j = 0; j < 60; j++)
+            drive_out(ids[j]);
+        calls.stays = true;
+        calls_fail(names[i], 1, EBADR);
+        assert_ok(own, tarn_prefetch(own, ids, 20));
+        assert_ok(own, tarn_pin_many(own, ids, 40, 0, pins));
+        for (unsigned j = 0; j < 40; j++)
+            ck_assert(filled_with(pins[j].data, (int)j));
+        assert_ok(own, tarn_unpin_many(own, pins, 40));
+        assert_ok(own, tarn_prefetch(own, ids + 40, 20));
+        calls_end();
+        for (unsigned j = 40; j < 60; j++)
+            ck_assert(page_has(own, ids[j], (int)j));
+        assert_ok(own, tarn_session_close(own));
+    }
+    end_ahead(writer);
+}
+END_TEST
+
 /* Rings. */
 
 static struct tarn_io *open_ring(unsigned depth, unsigned thread_count,
@@ -660,6 +956,8 @@ void test_suite(Suite *suite)
     TCase *files = test_case(suite, "files", 60);
     TCase *segments = test_case(suite, "segments", 60);
     TCase *processes = test_case(suite, "processes", 60);
+    TCase *limits = test_case(suite, "limits", 60);
+    TCase *ahead = test_case(suite, "ahead", 60);
     TCase *rings = test_case(suite, "rings", 60);
 
     tcase_add_test(files, block_device_keeps_its_size);
@@ -670,6 +968,14 @@ void test_suite(Suite *suite)
     tcase_add_test(segments, file_system_without_unnamed_files);
     tcase_add_test(segments, boot_that_is_not_to_be_told);
     tcase_add_test(segments, segment_of_another_boot_that_stays);
+    tcase_add_test(segments, segment_that_may_not_be_opened);
+    tcase_add_test(segments, segment_of_the_group);
+    tcase_add_test(segments, directory_that_may_not_be_had);
+    tcase_add_test(segments, data_file_that_changes_between_two_looks);
+    tcase_add_test(limits, data_file_of_two_pools);
+    tcase_add_test(limits, who_destroys_is_told_who_is_there);
+    tcase_add_test(ahead, many_files_are_read_ahead);
+    tcase_add_test(ahead, ring_that_fails_is_used_no_more);
     tcase_add_test(processes, death_is_proven_or_not_taken_for_granted);
     tcase_add_test(processes, odd_words_of_the_kernel_prove_nothing);
     tcase_add_test(processes, stopped_is_who_the_kernel_says_is);
