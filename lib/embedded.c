@@ -189,11 +189,10 @@ static int attach_place(const struct place *place, const struct tarn_embedded_op
 static void remove_place(const struct place *place)
 {
     char path[TARN_PATH_BYTES], wake_path[TARN_PATH_BYTES + 8];
-    if (tarn_segment_path(place->name, NULL, path, NULL) == 0) {
-        tarn_wake_path(path, wake_path);
-        unlink(path);
-        unlink(wake_path);
-    }
+    tarn_segment_path(place->name, NULL, path, NULL);
+    tarn_wake_path(path, wake_path);
+    unlink(path);
+    unlink(wake_path);
     remove_tree(place->directory);
 }
 

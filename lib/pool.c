@@ -434,7 +434,7 @@ int tarn_detach(struct tarn_pool *pool)
         else if (session != NULL)
             tarn_session_free(session);
     }
-    int ended = pool->embedded != NULL && result == 0 ? tarn_embedded_end(pool) : 0;
+    int ended = pool->embedded != NULL ? tarn_embedded_end(pool) : 0; /* not in a forked child */
     for (struct tarn_session *session = pool->closed; session != NULL;) {
         struct tarn_session *next = session->next;
         tarn_session_free(session);
