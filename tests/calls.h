@@ -37,7 +37,8 @@ struct calls {
 extern struct calls calls;
 
 /* The `at`th call of the name from now on fails; NULL: of whatever name. "inode", "device", "type":
- * not the call fails, but what it says of a file is another file's; "end": a file ends there. */
+ * not the call fails, but what it says of a file is another file's; "end": a file ends there;
+ * "wake": a write to a FIFO. */
 void calls_fail(const char *name, unsigned at, int error);
 
 /* All are the real ones again. True: the one that was to fail has failed. */

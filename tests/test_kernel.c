@@ -166,6 +166,90 @@ START_TEST(file_system_that_cannot_allocate)
 }
 END_TEST
 
+static void show_fifo(struct stat *status)
+{
+    status->st_mode = S_IFIFO | 0600;
+}
+
+START_TEST(read_that_brings_nothing)
+{
+    begin_with_pool();
+    calls_fail("preadv64v2", 1, EAGAIN);
+    ck_assert(page_has(session, page(1), 0));
+    ck_assert(calls_end());
+    calls_fail("preadv64v2", 1, EIO);
+    assert_fails(session, -EIO, "page 2", tarn_page_copy(session, page(2), 0, 1, &(char){0}));
+    ck_assert(calls_end());
+    calls_fail("end", 1, 0);
+    assert_fails(session, -ENODATA, "short read",
+                 tarn_page_copy(session, page(2), 0, 1, &(char){0}));
+    ck_assert(calls_end());
+    calls.status = show_fifo;
+    calls_fail("end", 1, 0);
+    assert_fails(session, -ENODATA, "short read",
+                 tarn_page_copy(session, page(2), 0, 1, &(char){0}));
+    ck_assert(calls_end());
+    ck_assert(page_has(session, page(2), 0));
+    end_with_pool();
+}
+END_TEST
+
+START_TEST(writer_that_cannot_be_called)
+{
+    begin_with_pool();
+    for (unsigned at = 1; at <= 3; at++) {
+        fill_page(session, page(at), (int)at);
+        calls_fail("wake", 1, EIO);
+        assert_ok(session, tarn_flush_all(session));
+        calls_end();
+        ck_assert(disk_has(file_path("data"), at, (int)at));
+    }
+    end_with_pool();
+}
+END_TEST
+
+static uint64_t pages_of(uint32_t id)
+{
+    uint64_t count = 0;
+
+    return tarn_file_page_count(session, id, &count) < 0 ? 0 : count;
+}
+
+/* The name stays, or is another file's by now. */
+START_TEST(dropped_file_that_keeps_its_name)
+{
+    uint32_t dropped;
+
+    begin_with_pool();
+    dropped = make_file(session, "dropped", 2);
+    calls.path = "dropped";
+    calls_fail("unlinkat", 1, EPERM);
+    assert_fails(session, -EPERM, "file", tarn_file_drop(session, dropped, 1, -1));
+    ck_assert(calls_end());
+    ck_assert(exists(file_path("dropped")));
+    ck_assert_uint_eq(pages_of(dropped), 0);
+    dropped = make_file(session, "dropped", 2);
+    calls.path = "dropped";
+    calls_fail("unlinkat", 1, ENOENT);
+    assert_ok(session, tarn_file_drop(session, dropped, 1, -1));
+    ck_assert(calls_end());
+    dropped = make_file(session, "dropped", 2);
+    ck_assert_int_eq(unlink(file_path("dropped")), 0);
+    assert_ok(session, tarn_file_drop(session, dropped, 1, -1));
+    dropped = make_file(session, "dropped", 2);
+    for (unsigned i = 0; i < 2; i++) {
+        calls_fail(i == 0 ? "inode" : "device", 1, 0);
+        assert_ok(session, tarn_file_drop(session, dropped, 1, -1));
+        ck_assert(calls_end());
+        ck_assert(exists(file_path("dropped")));
+        dropped = make_file(session, "dropped", 2);
+    }
+    assert_ok(session, tarn_file_drop(session, dropped, 1, -1));
+    ck_assert(!exists(file_path("dropped")));
+    end_with_pool();
+}
+END_TEST
+
 /* Numbers of other devices. */
 static dev_t shown_device;
 
@@ -965,6 +1049,9 @@ void test_suite(Suite *suite)
     tcase_add_test(files, direct_blocks_must_divide_a_page);
     tcase_add_test(files, file_system_that_cannot_allocate);
     tcase_add_test(files, users_of_a_file);
+    tcase_add_test(files, read_that_brings_nothing);
+    tcase_add_test(files, writer_that_cannot_be_called);
+    tcase_add_test(files, dropped_file_that_keeps_its_name);
     tcase_add_test(segments, file_system_without_unnamed_files);
     tcase_add_test(segments, boot_that_is_not_to_be_told);
     tcase_add_test(segments, segment_of_another_boot_that_stays);

@@ -277,6 +277,101 @@ START_TEST(data_file_that_cannot_be_removed)
 }
 END_TEST
 
+/* Deeper than paths go; in the end nothing is left of it. */
+START_TEST(directory_that_is_too_deep)
+{
+    char name[201];
+    int depth = 0;
+
+    memset(name, 'd', sizeof(name) - 1);
+    name[sizeof(name) - 1] = 0;
+    ck_assert_int_eq(tarn_detach(init_pool(test_pool_name(), test_path("pool"), FRAMES, 4)), 0);
+    ck_assert_int_eq(chdir(test_path("pool")), 0);
+    for (; depth < 6; depth++) {
+        ck_assert_int_eq(mkdir(name, 0700), 0);
+        ck_assert_int_eq(chdir(name), 0);
+    }
+    ck_assert_int_eq(tarn_segment_build(".", NULL, NULL, &message), -EINVAL);
+    ck_assert(says(message.text, "too long"));
+    struct tarn_init_options options = {.size = sizeof(options), .directory = "."};
+    ck_assert_int_eq(tarn_init("too-deep", &options, &message), -EINVAL);
+    ck_assert(says(message.text, "too long"));
+    for (; depth > 0; depth--) {
+        ck_assert_int_eq(chdir(".."), 0);
+        ck_assert_int_eq(rmdir(name), 0);
+    }
+    ck_assert_int_eq(chdir("/"), 0);
+}
+END_TEST
+
+/* Two handles, closed in the order of their opening; and calls with none. */
+START_TEST(handles_come_and_go)
+{
+    struct tarn_pool_info info = {.size = sizeof(info)};
+    struct tarn_pool *second;
+
+    pool = init_pool(test_pool_name(), test_path("pool"), FRAMES, 4);
+    second = attach_pool(test_pool_name());
+    ck_assert_int_eq(tarn_detach(pool), 0);
+    ck_assert_int_eq(tarn_pool_info(second, &info), 0);
+    ck_assert_int_eq(tarn_detach(second), 0);
+    ck_assert_int_eq(tarn_pool_info(NULL, &info), -EBADF);
+    ck_assert_int_eq(tarn_attach(NULL, NULL, NULL, &message), -EINVAL);
+    ck_assert_int_eq(tarn_session_close(NULL), 0);
+}
+END_TEST
+
+/* A process was killed, and its data file is not what it was; then it is. */
+static void die_embedded(void *argument)
+{
+    pool = open_pool(argument, FRAMES, &session);
+    file = make_file(session, "data", PAGES);
+    fill_page(session, page(3), 'k');
+    kill(getpid(), SIGKILL);
+}
+
+START_TEST(data_file_that_is_away_for_a_while)
+{
+    int status;
+    pid_t child;
+
+    ck_assert_int_eq(tarn_detach(init_pool(test_pool_name(), test_path("pool"), FRAMES, 8)), 0);
+    child = start_process(die_embedded, (void *)(uintptr_t)test_path("pool"));
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFSIGNALED(status));
+    ck_assert_int_eq(rename(file_path("data"), file_path("away")), 0);
+    ck_assert_int_eq(open_in(test_path("pool")), 0);
+    file = 1;
+    assert_fails(session, -EBADFD, "data", tarn_page_copy(session, page(4), 0, 1, &(char){0}));
+    ck_assert_int_lt(tarn_file_open(session, "data", 0, &file), 0);
+    ck_assert_int_eq(rename(file_path("away"), file_path("data")), 0);
+    assert_ok(session, tarn_file_open(session, "data", 0, &file));
+    ck_assert_uint_eq(file, 1);
+    ck_assert(page_has(session, page(3), 'k') && page_has(session, page(4), 0));
+    assert_ok(session, tarn_flush_all(session));
+    ck_assert(disk_has(file_path("data"), 3, 'k'));
+    end_with_pool();
+}
+END_TEST
+
+START_TEST(file_of_many_pages_is_cut)
+{
+    enum { MANY_FRAMES = 4500, MANY_PAGES = 4400 };
+    uint64_t left;
+
+    session = NULL;
+    pool = open_pool(test_path("pool"), MANY_FRAMES, &session);
+    file = make_file(session, "data", MANY_PAGES);
+    for (unsigned i = 0; i < MANY_PAGES; i++)
+        ck_assert(page_has(session, page(i), 0));
+    assert_ok(session, tarn_file_truncate(session, file, 1, -1));
+    assert_ok(session, tarn_file_page_count(session, file, &left));
+    ck_assert_uint_eq(left, 1);
+    assert_fails(session, -ERANGE, "page 1", tarn_page_copy(session, page(1), 0, 1, &(char){0}));
+    end_with_pool();
+}
+END_TEST
+
 /* What is asked of the kernel. */
 
 START_TEST(stopped_process_is_told_from_others)
@@ -342,6 +437,10 @@ void test_suite(Suite *suite)
     tcase_add_test(shared, leftover_that_somebody_uses_is_not_destroyed);
     tcase_add_test(shared, data_files_outside_of_the_directory_stay);
     tcase_add_test(shared, data_file_that_cannot_be_removed);
+    tcase_add_test(shared, directory_that_is_too_deep);
+    tcase_add_test(shared, handles_come_and_go);
+    tcase_add_test(shared, data_file_that_is_away_for_a_while);
+    tcase_add_test(shared, file_of_many_pages_is_cut);
     tcase_add_test(kernel, stopped_process_is_told_from_others);
     tcase_add_test(kernel, no_descriptor_is_left);
 }
