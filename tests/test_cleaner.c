@@ -202,7 +202,8 @@ START_TEST(reserve_follows_demand)
     read_many(2000 + BATCH, BATCH);
     kill(writer, SIGCONT);
     read_many(2000 + 2 * BATCH, 4);
-    ck_assert(comes_true(frames_in(FRAME_FREE) >= 200));
+    /* Three quarters of twice as many are the least; without demand 140 are the most. */
+    ck_assert(comes_true(frames_in(FRAME_FREE) >= 150));
     /* Not far beyond: a reserve is no cache. */
     sleep_ms(50);
     ck_assert_uint_le(frames_in(FRAME_FREE), 512 + 64);
