@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
-#include "tests/backend.h"
+#include "tests/disk.h"
 #include "tools/workload.h"
 
 /* Processes beside the test's own. */
@@ -1600,17 +1600,46 @@ START_TEST(read_beyond_the_end)
 }
 END_TEST
 
+static unsigned reads_of(unsigned from, unsigned to)
+{
+    unsigned count = 0;
+
+    for (unsigned i = from; i < to; i++)
+        count += reads->begun[i];
+    return count;
+}
+
+/* Pages from `hot` to `cold` are used all the time; those from there on come by, one after the
+ * other. */
+static void assert_hot_pages_stay(unsigned hot, unsigned cold, unsigned hint)
+{
+    unsigned hot_before = reads_of(hot, cold), cold_before = reads_of(cold, PAGES);
+    struct tarn_pin pin;
+
+    for (unsigned i = 0; i < 40 * PAGES; i++) {
+        bool is_hot = i % 4 != 0;
+        unsigned number = is_hot ? hot + (i - i / 4) % (cold - hot) : cold + i / 4 % (PAGES - cold);
+        assert_ok(session, tarn_pin(session, page(number), is_hot ? 0 : hint, &pin));
+        ck_assert(filled_with(pin.data, stamp(number)));
+        assert_ok(session, tarn_unpin(session, pin));
+    }
+    unsigned hot_reads = reads_of(hot, cold) - hot_before;
+    unsigned cold_reads = reads_of(cold, PAGES) - cold_before;
+    ck_assert_msg(cold_reads > 500 && hot_reads < cold_reads / 10, "%u reads of hot pages, %u else",
+                  hot_reads, cold_reads);
+}
+
 /* Loop: the policy. */
 START_TEST(replacer_correctness)
 {
-    enum { HOT = 12, PINNED = 4, DIRTY = 4 };
+    enum { PINNED = 4, DIRTY = 4 };
     struct tarn_init_options options = {.size = sizeof(options),
                                         .directory = test_path("pool"),
                                         .frame_bytes = FRAMES * PAGE_BYTES,
                                         .session_count = 8,
                                         .policy = tarn_policy_name(tarn_policy_kind((unsigned)_i))};
     struct tarn_message message = {""};
-    struct tarn_pin pins[PINNED], pin;
+    struct tarn_pin pins[PINNED];
 
     reads = share_memory(sizeof(*reads));
     ck_assert_int_eq(tarn_init(test_pool_name(), &options, &message), 0);
@@ -1619,29 +1648,15 @@ START_TEST(replacer_correctness)
     begin_writer_on_disk(TARN_IO_AUTO, NULL);
     file = open_stamped_file("data", PAGES);
     disk.fate = hold_writes;
-    /* Pages 0 to 3 are pinned, 4 to 7 dirty and cannot be written, 8 to 19 are used all the time.
-     * The rest comes by once and again. */
+    /* Pages 0 to 3 are pinned, 4 to 7 dirty and cannot be written. */
     for (unsigned i = 0; i < PINNED; i++)
         assert_ok(session, tarn_pin(session, page(i), 0, &pins[i]));
     for (unsigned i = 0; i < DIRTY; i++)
         fill_page(session, page(PINNED + i), 251);
-    unsigned scanned = 0;
-    for (unsigned i = 0; i < 40 * PAGES; i++) {
-        bool hot = i % 4 != 0;
-        unsigned number = hot ? PINNED + DIRTY + i % HOT : 20 + scanned++ % (PAGES - 20);
-        assert_ok(session, tarn_pin(session, page(number), hot ? 0 : TARN_HINT_ONCE, &pin));
-        ck_assert(filled_with(pin.data, stamp(number)));
-        assert_ok(session, tarn_unpin(session, pin));
-    }
-    unsigned hot_reads = 0, scan_reads = 0;
+    for (unsigned i = 0; i < 2; i++)
+        assert_hot_pages_stay(PINNED + DIRTY, 20, i == 0 ? TARN_HINT_ONCE : TARN_HINT_NONE);
     for (unsigned i = 0; i < PINNED + DIRTY; i++)
         ck_assert_uint_eq(reads->begun[i], 1);
-    for (unsigned i = PINNED + DIRTY; i < PINNED + DIRTY + HOT; i++)
-        hot_reads += reads->begun[i];
-    for (unsigned i = 20; i < PAGES; i++)
-        scan_reads += reads->begun[i];
-    ck_assert_msg(scan_reads > 500 && hot_reads < scan_reads / 10, "%u reads of hot pages, %u else",
-                  hot_reads, scan_reads);
     disk.fate = NULL;
     assert_ok(session, tarn_unpin_many(session, pins, PINNED));
     for (unsigned i = 0; i < DIRTY; i++)

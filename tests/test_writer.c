@@ -8,7 +8,7 @@
 
 #include "lib/policy/state.h"
 #include "shm/holds.h"
-#include "tests/backend.h"
+#include "tests/disk.h"
 
 /* As tarn(1) does it: a thread takes the signal. */
 static void *stop_on_signal(void *process_writer)
