@@ -177,6 +177,14 @@ void tarn_writer_entry_done(struct tarn_writer *writer, struct flush_entry *entr
     entry->state = ENTRY_DONE;
 }
 
+static void free_batch(struct flush_batch *batch)
+{
+    free(batch->requests);
+    free(batch->queue);
+    free(batch->entries);
+    free(batch);
+}
+
 void tarn_writer_batch_close(struct tarn_writer *writer, struct flush_batch *batch)
 {
     struct flush_batch **link = &writer->batches;
@@ -195,10 +203,16 @@ void tarn_writer_batch_close(struct tarn_writer *writer, struct flush_batch *bat
         writer->background = NULL;
         writer->cleaning = true;
     }
-    free(batch->requests);
-    free(batch->queue);
-    free(batch->entries);
-    free(batch);
+    free_batch(batch);
+}
+
+void tarn_writer_batches_leave(struct tarn_writer *writer)
+{
+    for (struct flush_batch *batch = writer->batches, *next; batch != NULL; batch = next) {
+        next = batch->next;
+        free_batch(batch);
+    }
+    writer->batches = writer->background = writer->last = NULL;
 }
 
 void tarn_writer_batches_fail(struct tarn_writer *writer, int error)

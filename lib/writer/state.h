@@ -303,6 +303,9 @@ void tarn_writer_entry_queue(struct flush_entry *entry);
 /* Ends it: answers whoever waits, frees. */
 void tarn_writer_batch_close(struct tarn_writer *writer, struct flush_batch *batch);
 void tarn_writer_batches_fail(struct tarn_writer *writer, int error);
+/* To the next writer, which finds their requests where this one did: a writer that cannot go on
+ * answers none. */
+void tarn_writer_batches_leave(struct tarn_writer *writer);
 void tarn_writer_batches_forget_file(struct tarn_writer *writer, uint32_t file);
 
 /* flush.c. */

@@ -307,6 +307,7 @@ static void stop_work(struct tarn_writer *writer)
 {
     tarn_io_close(writer->io);
     writer->io = NULL;
+    tarn_writer_batches_leave(writer);
     tarn_writer_watches_close(writer);
     tarn_writer_files_close(writer);
     if (writer->wake_fd >= 0)
