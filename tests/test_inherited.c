@@ -1788,18 +1788,28 @@ START_TEST(several_requests_in_flight)
 }
 END_TEST
 
+static _Atomic bool page_one_arrived;
+
+static int hold_all_watch_page_one(const struct tarn_io_request *request)
+{
+    if (request_writes(request, slow_file, 1))
+        page_one_arrived = true;
+    return DISK_HOLDS;
+}
+
 START_TEST(shutdown_drains)
 {
     begin_disk(FRAMES);
-    for (unsigned i = 0; i < 40; i++)
-        fill_page(session, page(2 * i % 64), 250);
-    disk.fate = hold_all;
+    slow_file = file;
+    disk.fate = hold_all_watch_page_one;
+    for (unsigned i = 0; i < 32; i++)
+        fill_page(session, page(2 * i), 250);
     struct peer *before = start_peer(flush_its_page, page(0));
     wait_until(disk.held_count > 0 && waits_for(before, WAIT_WRITER));
     fill_page(session, page(1), 251);
     tarn_writer_stop(writer);
     /* It takes no more requests, and does not leave before the last write and its sync. */
-    wait_until(disk.held_count > 1);
+    wait_until(page_one_arrived);
     struct peer *after = start_peer(flush_its_page, page(1));
     wait_until(waits_for(after, WAIT_WRITER));
     ck_assert_int_eq(pthread_tryjoin_np(writer_thread, NULL), EBUSY);
