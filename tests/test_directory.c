@@ -140,6 +140,41 @@ START_TEST(file_table_keeps_every_path)
 }
 END_TEST
 
+START_TEST(options_larger_than_any_are_refused)
+{
+    struct tarn_directory_options got;
+    struct tarn_message message = {""};
+    int fd = open_directory(test_dir());
+
+    write_file(test_path("options"), "tarn options 1\n");
+    ck_assert_int_eq(truncate(test_path("options"), ((off_t)1 << 30) + 1), 0);
+    assert_fails_with(message, -ENOTDIR, "not a file of tarn's",
+                      tarn_directory_read_options(fd, &got, &message));
+    close(fd);
+}
+END_TEST
+
+START_TEST(path_longer_than_any_is_refused)
+{
+    static char text[2 * TARN_PATH_BYTES];
+    struct tarn_file_record got[4];
+    struct tarn_message message = {""};
+    int fd = open_directory(test_dir());
+    int length = snprintf(text, sizeof(text),
+                          "tarn files 1\nincarnation 1\nfile 1 1 raw direct"
+                          " 1 1 ");
+
+    memset(text + length, 'x', TARN_PATH_BYTES);
+    strcat(text, "\nend\n");
+    write_file(test_path("files"), text);
+    assert_fails_with(message, -ENOTDIR, "damaged",
+                      tarn_directory_read_files(fd, got, 3, &message));
+    ck_assert(tarn_is_temporary_name("tmp.1.2"));
+    ck_assert(!tarn_is_temporary_name("tmp.1.2x") && !tarn_is_temporary_name("tmp.1"));
+    close(fd);
+}
+END_TEST
+
 START_TEST(damaged_file_table_is_refused)
 {
     static const char *const texts[] = {
@@ -534,6 +569,8 @@ void test_suite(Suite *suite)
     tcase_add_test(text, options_are_read_as_they_were_written);
     tcase_add_test(text, damaged_options_are_refused);
     tcase_add_test(text, file_table_keeps_every_path);
+    tcase_add_test(text, options_larger_than_any_are_refused);
+    tcase_add_test(text, path_longer_than_any_is_refused);
     tcase_add_test(text, damaged_file_table_is_refused);
     tcase_add_test(text, what_stands_under_a_files_name_is_that_file_or_refused);
 

@@ -283,6 +283,34 @@ START_TEST(declared_ranges_are_restored)
 }
 END_TEST
 
+START_TEST(range_inside_of_a_range_is_kept_once)
+{
+    struct tarn_writable_page writable;
+    char *bytes;
+
+    fill_page(session, page(1), 'o');
+    assert_ok(session, tarn_mtr_begin(session, 1));
+    assert_ok(session, tarn_mtr_write_range(session, page(1), 64, 32, -1, &writable));
+    bytes = writable.data;
+    memset(bytes + 64, 'n', 32);
+    /* What it would keep now are no old bytes any more. */
+    assert_ok(session, tarn_mtr_write_range(session, page(1), 72, 8, -1, &writable));
+    memset(bytes + 72, 'm', 8);
+    assert_ok(session, tarn_mtr_abort(session));
+    ck_assert(page_has(session, page(1), 'o'));
+}
+END_TEST
+
+START_TEST(commit_of_nothing_is_durable)
+{
+    struct tarn_locked_page locked;
+
+    assert_ok(session, tarn_mtr_begin(session, 1));
+    assert_ok(session, tarn_mtr_lock(session, page(1), -1, &locked));
+    ck_assert_int_eq(tarn_mtr_commit(session, TARN_COMMIT_FLUSH), 0);
+}
+END_TEST
+
 START_TEST(many_ranges_and_then_the_whole_page_are_restored)
 {
     struct tarn_writable_page writable;
@@ -584,6 +612,8 @@ static void add_mtrs(Suite *suite)
     tcase_add_test(tcase, as_many_pages_as_were_announced);
     tcase_add_test(tcase, mini_transactions_begin_and_end_once);
     tcase_add_test(tcase, largest_mini_transaction_fits_a_small_pool);
+    tcase_add_test(tcase, range_inside_of_a_range_is_kept_once);
+    tcase_add_test(tcase, commit_of_nothing_is_durable);
     tcase_add_test(tcase, result_of_commit_says_what_is_durable);
 }
 

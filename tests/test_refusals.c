@@ -415,6 +415,49 @@ START_TEST(arguments_of_handles)
 }
 END_TEST
 
+/* Every place where the page's entry may stand has another page's: one of them has to go. Made by
+ * hand: entries of cached pages are put there once more. */
+static void crowd(struct tarn_page_id wanted, unsigned cached)
+{
+    const struct tarn_view *view = &pool->view;
+    uint32_t home = tarn_home_of(view, wanted.value).bucket;
+
+    for (unsigned i = 0; i < TARN_PROBE_BUCKETS * TARN_BUCKET_WORDS; i++) {
+        uint32_t bucket = (home + i / TARN_BUCKET_WORDS) % view->geometry.bucket_count;
+        tarn_word *entry = &view->buckets[bucket].entry[i % TARN_BUCKET_WORDS];
+        uint64_t word, seen = tarn_load_acquire(entry);
+        uint32_t frame = tarn_table_find(view, page(i % cached).value, &word);
+
+        ck_assert_uint_ne(frame, TARN_NO_FRAME);
+        if (!tarn_entry_live(view, seen))
+            tarn_store_release(entry, entry_of(frame, 0, frame_word_generation(word)));
+    }
+}
+
+START_TEST(table_without_a_place)
+{
+    enum { CACHED = 32 };
+    struct tarn_session_options options = {.size = sizeof(options), .frame_wait_ms = 20};
+    struct tarn_pin pins[CACHED], last;
+    struct tarn_session *hasty;
+
+    ck_assert_int_eq(tarn_session_open(pool, &options, &hasty), 0);
+    for (unsigned i = 0; i < CACHED; i++)
+        assert_ok(session, tarn_pin(session, page(i), 0, &pins[i]));
+    drive_out(page(PAGES - 1));
+    crowd(page(PAGES - 1), CACHED);
+    /* Nothing of it can go. */
+    assert_fails(hasty, -ETIMEDOUT, "free frame", tarn_pin(hasty, page(PAGES - 1), 0, &last));
+    assert_ok(session, tarn_unpin_many(session, pins, CACHED));
+    assert_ok(hasty, tarn_pin(hasty, page(PAGES - 1), 0, &last));
+    assert_ok(hasty, tarn_unpin(hasty, last));
+    /* The entries made by hand go with their frames. */
+    for (unsigned i = 0; i < CACHED; i++)
+        drive_out(page(i));
+    end_with_pool();
+}
+END_TEST
+
 void test_suite(Suite *suite)
 {
     TCase *tcase = test_case(suite, "refusals", 30);
@@ -430,4 +473,5 @@ void test_suite(Suite *suite)
     tcase_add_test(tcase, arguments_of_files);
     tcase_add_test(tcase, arguments_of_sessions);
     tcase_add_test(tcase, arguments_of_handles);
+    tcase_add_test(tcase, table_without_a_place);
 }

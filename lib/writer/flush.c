@@ -8,7 +8,7 @@
 
 #include "lib/writer/state.h"
 
-/* The part of what can be in flight that each class is sure of, and that the cleaner has at most. */
+/* The part of what can be in flight that each class is sure of, and the cleaner's at most. */
 #define SURE_SHARE       8
 #define BACKGROUND_SHARE 2
 
