@@ -381,8 +381,7 @@ static void extend(struct tarn_writer *writer, uint32_t id)
         end_op(writer, id, 0);
         return;
     }
-    if (file->block || op->count > (uint64_t)INT64_MAX >> shift ||
-        op->count > TARN_MASK(TARN_NUMBER_BITS)) {
+    if (file->block || op->count > (uint64_t)INT64_MAX >> shift) {
         end_op(writer, id, -EFBIG);
         return;
     }
