@@ -1157,7 +1157,7 @@ START_TEST(refused_buffer_is_used_unregistered)
 
     limit_locked_memory(BYTES / 2);
     struct tarn_io *io = open_with((struct tarn_io_options){
-        .backend = TARN_IO_URING,
+        .backend = (enum tarn_io_backend)_i,
         .depth = 4,
         .file_count = 1,
         .buffer = data,
@@ -1195,7 +1195,7 @@ START_TEST(refused_files_are_used_unregistered)
 {
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &(struct rlimit){64, 64}), 0);
     struct tarn_io *io = open_with((struct tarn_io_options){
-        .backend = TARN_IO_URING,
+        .backend = (enum tarn_io_backend)_i,
         .depth = 4,
         .file_count = 1000,
     });
@@ -1362,8 +1362,11 @@ static void add_refusals(TCase *tcase)
     tcase_add_test(tcase, ring_refused_for_locked_memory_falls_back_to_threads);
     tcase_add_test(tcase, auto_takes_uring_and_says_so);
     tcase_add_test(tcase, ring_for_one_thread_defers_or_says_why_not);
-    tcase_add_test(tcase, refused_buffer_is_used_unregistered);
-    tcase_add_test(tcase, refused_files_are_used_unregistered);
+    for (unsigned i = 0; i < 2; i++) {
+        int backend = i == 0 ? TARN_IO_URING : ONE_THREAD;
+        tcase_add_loop_test(tcase, refused_buffer_is_used_unregistered, backend, backend + 1);
+        tcase_add_loop_test(tcase, refused_files_are_used_unregistered, backend, backend + 1);
+    }
 }
 
 void test_suite(Suite *suite)
