@@ -7,7 +7,7 @@
  * not a device that really fails. Misses are read with preadv2() whatever the writer's backend is;
  * their faults are answers of that call.
  */
-#include "tests/backend.h"
+#include "tests/disk.h"
 
 #include <sys/uio.h>
 
@@ -273,6 +273,7 @@ static void evict(struct tarn_page_id id)
 static void begin_cell(const struct cell *cell, int which)
 {
     begin_pool(FRAME_COUNT);
+    injection.plain = true;
     begin_writer_of(which);
     actor = open_with_wait(cell->fault == FAULT_NEVER ? HASTY_MS : PATIENT_MS);
     file = make_file(session, "data", PAGES);
@@ -287,7 +288,6 @@ static void begin_cell(const struct cell *cell, int which)
         ck_assert_int_eq(end_writer(), 0);
     missed = cell->site->meets == NULL ? &missed_page : NULL;
     missed_page = page(20);
-    injection.plain = true;
     inject(cell->fault, cell->stays ? -1 : 1, cell->site->meets);
     if (cell->site->what & POLLS)
         begin_writer_of(which);
