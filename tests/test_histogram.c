@@ -19,6 +19,7 @@ END_TEST
 START_TEST(buckets_span_4_ns_to_4_s)
 {
     ck_assert_uint_eq(tarn_bucket_of(0), 0);
+    ck_assert_uint_eq(tarn_bucket_floor(0), 0);
     ck_assert_uint_eq(tarn_bucket_of(4), 0);
     ck_assert_uint_eq(tarn_bucket_of(5), 1);
     ck_assert_uint_eq(tarn_bucket_of(8), 4);

@@ -197,9 +197,9 @@ END_TEST
 START_TEST(writer_that_cannot_be_called)
 {
     begin_with_pool();
-    for (unsigned at = 1; at <= 3; at++) {
+    for (unsigned at = 1; at <= 6; at++) {
         fill_page(session, page(at), (int)at);
-        calls_fail("wake", 1, EIO);
+        calls_fail("wake", 1, at % 2 == 0 ? EIO : EAGAIN);
         assert_ok(session, tarn_flush_all(session));
         calls_end();
         ck_assert(disk_has(file_path("data"), at, (int)at));
@@ -303,6 +303,79 @@ static int init_it(void)
     return tarn_init(test_pool_name(), &options, &message);
 }
 
+START_TEST(destroyed_while_its_names_go)
+{
+    static const char *const paths[] = {"/tarn.", "/pool"};
+    static const char *const names[] = {"unlink", "open64"};
+
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert_int_eq(init_it(), 0);
+        for (unsigned at = 1; at < 4 && exists(segment_path()); at++) {
+            calls.path = paths[i];
+            calls_fail(names[i], at, ENOENT);
+            int result = tarn_destroy(test_pool_name(), NULL, TARN_DESTROY_DATA, &message);
+            ck_assert(calls_end());
+            ck_assert_int_eq(result == 0 || result == -ENOTDIR, 1);
+        }
+        unlink(segment_path());
+        tarn_segment_build(test_path("pool"), NULL, NULL, &message);
+        tarn_destroy(test_pool_name(), NULL, TARN_DESTROY_DATA, &message);
+        ck_assert(!exists(segment_path()) && !exists(test_path("pool")));
+    }
+}
+END_TEST
+
+static void lock_options(void *argument)
+{
+    int fd = open(argument, O_RDWR | O_CLOEXEC);
+
+    if (tarn_lock_byte(fd, TARN_LOCK_OPTIONS, F_WRLCK) == 0)
+        pause();
+}
+
+START_TEST(settings_that_cannot_be_stored)
+{
+    static const char *const assignments[] = {"dirty_frames_high=20"}, *const none[] = {NULL};
+    static const struct {
+        const char *name, *path;
+        int error, result;
+    } failures[] = {
+        {"openat64", "lock", EACCES, -EPERM},
+        {"fcntl64", NULL, ENOLCK, -ENOLCK},
+        {"openat64", "options", EMFILE, -EMFILE},
+        {"fsync", NULL, EIO, -EIO},
+    };
+    struct tarn_setting setting = {.size = sizeof(setting)};
+
+    ck_assert_int_eq(init_it(), 0);
+    pool = attach_pool(test_pool_name());
+    ck_assert_int_eq(tarn_pool_get(pool, NULL, &setting), -EINVAL);
+    ck_assert_int_eq(tarn_pool_get(pool, "dirty_frames_high", NULL), -EINVAL);
+    ck_assert_int_eq(tarn_pool_set(pool, none, 1), -EINVAL);
+    ck_assert_int_eq(tarn_pool_set(pool, NULL, 1), -EINVAL);
+    for (unsigned i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
+        calls.path = failures[i].path;
+        calls_fail(failures[i].name, 1, failures[i].error);
+        ck_assert_int_eq(tarn_pool_set(pool, assignments, 1), failures[i].result);
+        ck_assert_msg(calls_end(), "%s, %s", failures[i].name, failures[i].path);
+        ck_assert_int_eq(tarn_pool_get(pool, "dirty_frames_high", &setting), 0);
+        ck_assert(!setting.is_set);
+    }
+    pid_t other = start_process(lock_options, (void *)(uintptr_t)test_path("pool/lock"));
+    int fd = open(test_path("pool/lock"), O_RDWR | O_CLOEXEC);
+    wait_until(tarn_byte_locked(fd, TARN_LOCK_OPTIONS));
+    calls.sleepless = true;
+    ck_assert_int_eq(tarn_pool_set(pool, assignments, 1), -EBUSY);
+    calls_end();
+    kill_process(other);
+    close(fd);
+    ck_assert_int_eq(tarn_pool_set(pool, assignments, 1), 0);
+    ck_assert_int_eq(tarn_pool_get(pool, "dirty_frames_high", &setting), 0);
+    ck_assert(setting.is_set && setting.value == 20);
+    ck_assert_int_eq(tarn_detach(pool), 0);
+}
+END_TEST
+
 START_TEST(file_system_without_unnamed_files)
 {
     static const int errors[] = {EOPNOTSUPP, EISDIR, EINVAL};
@@ -313,7 +386,7 @@ START_TEST(file_system_without_unnamed_files)
     } failures[] = {
         {"getrandom", 2, EINTR, 0},          {"renameat2", 1, EEXIST, -EEXIST},
         {"renameat2", 1, EINVAL, -EINVAL},   {"posix_fallocate64", 1, EFBIG, -ENOSPC},
-        {"posix_fallocate64", 1, EIO, -EIO},
+        {"posix_fallocate64", 1, EIO, -EIO}, {"open64", 2, EROFS, -EROFS},
     };
 
     for (unsigned i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
@@ -325,6 +398,7 @@ START_TEST(file_system_without_unnamed_files)
     }
     for (unsigned i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
         calls.without_tmpfile = EOPNOTSUPP;
+        calls.path = strcmp(failures[i].name, "open64") == 0 ? "/tarn." : NULL;
         calls_fail(failures[i].name, failures[i].at, failures[i].error);
         ck_assert_int_eq(init_it(), failures[i].result);
         ck_assert(calls_end());
@@ -394,11 +468,18 @@ START_TEST(segment_of_another_boot_that_stays)
     assert_fails_with(message, -EEXIST, "exists already",
                       tarn_segment_build(test_path("pool"), NULL, NULL, &message));
     ck_assert_int_eq(tarn_segment_build(test_path("pool"), NULL, NULL, &message), 0);
+    /* Whatever the kernel refuses to tell, it is not built again while it is there. */
+    for (unsigned at = 1; at < 10; at++) {
+        calls_fail("fstat64", at, EIO);
+        ck_assert_int_lt(tarn_segment_build(test_path("pool"), NULL, NULL, &message), 0);
+        calls_fail("type", at, 0);
+        ck_assert_int_lt(tarn_segment_build(test_path("pool"), NULL, NULL, &message), 0);
+        ck_assert(exists(segment_path()));
+    }
     calls_end();
-    calls_fail("fstat64", 1, EIO);
-    calls.path = NULL;
-    ck_assert_int_lt(tarn_segment_build(test_path("pool"), NULL, NULL, &message), 0);
-    ck_assert(calls_end());
+    ck_assert_int_eq(rename(test_path("pool"), test_path("moved")), 0);
+    ck_assert_int_eq(tarn_destroy(test_pool_name(), NULL, 0, &message), 0);
+    ck_assert(!exists(segment_path()) && exists(test_path("moved")));
 }
 END_TEST
 
@@ -1055,6 +1136,8 @@ void test_suite(Suite *suite)
     tcase_add_test(segments, file_system_without_unnamed_files);
     tcase_add_test(segments, boot_that_is_not_to_be_told);
     tcase_add_test(segments, segment_of_another_boot_that_stays);
+    tcase_add_test(segments, destroyed_while_its_names_go);
+    tcase_add_test(segments, settings_that_cannot_be_stored);
     tcase_add_test(segments, segment_that_may_not_be_opened);
     tcase_add_test(segments, segment_of_the_group);
     tcase_add_test(segments, directory_that_may_not_be_had);
