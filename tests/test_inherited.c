@@ -13,12 +13,11 @@
 
 /* Processes beside the test's own. */
 
-enum { NOT_YET = 12345, PEERS_MAX = 8 };
+enum { NOT_YET = 12345, PEERS_MAX = 8, HASTY_MS = 20 };
 
 struct peer { /* shared with its process */
     pid_t pid;
     struct tarn_page_id id;
-    int32_t frame_wait_ms;
     int byte;
     _Atomic int result;         /* NOT_YET until its call has returned */
     _Atomic unsigned step;      /* how far it is */
@@ -26,17 +25,31 @@ struct peer { /* shared with its process */
     _Atomic uint64_t committed; /* changes that it has committed */
 };
 
+/* No test depends on how long a frame or a writer is waited for, unless it says so. */
+static struct tarn_session *open_session_that_waits(int32_t frame_wait_ms)
+{
+    struct tarn_session_options options = {
+        .size = sizeof(options), .frame_wait_ms = frame_wait_ms, .writer_wait_ms = NEVER_MS};
+    struct tarn_session *opened;
+
+    ck_assert_int_eq(tarn_session_open(pool, &options, &opened), 0);
+    return opened;
+}
+
+static void begin_patient_pool(unsigned frame_count)
+{
+    pool = init_pool(test_pool_name(), test_path("pool"), frame_count, 16);
+    session = open_session_that_waits(NEVER_MS);
+}
+
 /* In the peer: its own pool and session. What it has got of the writer's files would keep the next
  * writer waiting. */
-static void join_pool(const struct peer *peer)
+static void join_pool(void)
 {
-    struct tarn_session_options options = {.size = sizeof(options),
-                                           .frame_wait_ms = peer->frame_wait_ms};
-
     if (writer != NULL)
         tarn_writer_close_in_child(writer);
     pool = attach_pool(test_pool_name());
-    ck_assert_int_eq(tarn_session_open(pool, &options, &session), 0);
+    session = open_session_that_waits(NEVER_MS);
 }
 
 /* Tells that the step is done, and waits until it may go on. */
@@ -84,7 +97,7 @@ static void flush_its_page(void *argument)
 {
     struct peer *peer = argument;
 
-    join_pool(peer);
+    join_pool();
     peer->result = tarn_flush_page(session, peer->id);
 }
 
@@ -92,7 +105,7 @@ static void flush_its_file(void *argument)
 {
     struct peer *peer = argument;
 
-    join_pool(peer);
+    join_pool();
     peer->result = tarn_flush_file(session, tarn_page_file(peer->id));
 }
 
@@ -100,7 +113,7 @@ static void flush_everything(void *argument)
 {
     struct peer *peer = argument;
 
-    join_pool(peer);
+    join_pool();
     peer->result = tarn_flush_all(session);
 }
 
@@ -115,7 +128,7 @@ static void pin_its_page(void *argument)
     struct peer *peer = argument;
     struct tarn_pin pin;
 
-    join_pool(peer);
+    join_pool();
     int result = tarn_pin(session, peer->id, 0, &pin);
     if (result == 0 && !filled_with(pin.data, stamp(tarn_page_number(peer->id))))
         result = -EILSEQ;
@@ -200,7 +213,7 @@ static uint32_t open_stamped_file(const char *name, uint64_t pages)
 /* A pool with a stamped file; everything passes. */
 static void begin_disk(unsigned frame_count)
 {
-    begin_pool(frame_count);
+    begin_patient_pool(frame_count);
     begin_writer_on_disk(TARN_IO_AUTO, NULL);
     file = open_stamped_file("data", PAGES);
 }
@@ -274,7 +287,7 @@ static void change_its_page(void *argument)
 {
     struct peer *peer = argument;
 
-    join_pool(peer);
+    join_pool();
     fill_page(session, peer->id, peer->byte);
     int result = tarn_flush_page(session, peer->id);
     ck_assert(page_has(session, peer->id, peer->byte));
@@ -288,7 +301,7 @@ START_TEST(lifecycle)
     struct peer *peers[3];
 
     for (int life = 1; life <= 3; life++) {
-        begin_pool(FRAMES);
+        begin_patient_pool(FRAMES);
         snprintf(segment, sizeof(segment), "%s", pool->segment_path);
         begin_writer(TARN_IO_AUTO);
         file = make_file(session, "data", 8);
@@ -400,7 +413,7 @@ static void look_pages_up(void *argument)
     struct tarn_pin pins[8];
     uint64_t random = test_seed() + peer->id.value;
 
-    join_pool(peer);
+    join_pool();
     peer->result = 0;
     for (unsigned i = 0; i < 1000; i++) {
         for (unsigned k = 0; k < 8; k++)
@@ -419,7 +432,7 @@ START_TEST(page_table)
     unsigned cached = 0, valid = 0;
     uint64_t word;
 
-    begin_pool(128);
+    begin_patient_pool(128);
     begin_writer_on_disk(TARN_IO_AUTO, NULL);
     for (unsigned i = 1; i <= TABLE_FILES; i++) {
         char name[] = {'f', (char)('0' + i), 0};
@@ -546,7 +559,7 @@ static void hold_changed_page(void *argument)
     struct peer *peer = argument;
     struct tarn_writable_page change;
 
-    join_pool(peer);
+    join_pool();
     assert_ok(session, tarn_mtr_begin(session, 1));
     assert_ok(session, tarn_mtr_write(session, peer->id, -1, &change));
     memset(change.data, 251, PAGE_BYTES);
@@ -615,7 +628,7 @@ static void flush_and_look(void *argument)
 {
     struct peer *peer = argument;
 
-    join_pool(peer);
+    join_pool();
     int result = tarn_flush_page(session, peer->id);
     bool on_disk = disk_has(file_path("data"), tarn_page_number(peer->id), 251);
     peer->result = result == 0 && !on_disk ? -EILSEQ : result;
@@ -652,7 +665,7 @@ static void change_and_flush(void *argument)
 {
     struct peer *peer = argument;
 
-    join_pool(peer);
+    join_pool();
     peer->result = 0;
     for (unsigned i = 0; i < 200 && peer->result == 0; i++) {
         struct tarn_page_id id = page(tarn_page_number(peer->id) + i % 16);
@@ -727,7 +740,7 @@ START_TEST(options_resolution)
     ck_assert_int_eq(chdir(test_dir()), 0);
     ck_assert_int_eq(tarn_init(test_pool_name(), &all, &message), 0);
     pool = attach_pool(test_pool_name());
-    session = open_session(pool);
+    session = open_session_that_waits(NEVER_MS);
     struct tarn_pool_info info = info_of(pool);
     ck_assert(info.page_bytes == 4096 && info.frame_count == 16384);
     ck_assert(info.session_count == 64 && info.file_count == 256);
@@ -786,7 +799,7 @@ static void run_writer_with_few_descriptors(void *argument)
     struct tarn_writer_options options = {.report = stop_reporting_writer};
     struct peer *peer = argument;
 
-    join_pool(peer);
+    join_pool();
     int lowest = dup(STDERR_FILENO);
     close(lowest);
     struct rlimit limit = {.rlim_cur = (rlim_t)(lowest + peer->byte), .rlim_max = 4096};
@@ -831,7 +844,7 @@ START_TEST(initialisation_failure)
         ck_assert_msg(message.text[0] != 0 && entries_of(".") == 3, "%u leaves something", i);
         ck_assert_int_eq(tarn_attach(test_pool_name(), NULL, &pool, &message), -ENOENT);
     }
-    begin_pool(FRAMES);
+    begin_patient_pool(FRAMES);
     for (int spare = 0; result < 0; spare++) {
         ck_assert_int_lt(spare, 50);
         struct peer *peer = new_peer(page(0));
@@ -854,21 +867,11 @@ static void pin_eight_pages(void *argument)
     struct peer *peer = argument;
     struct tarn_pin pins[8];
 
-    join_pool(peer);
+    join_pool();
     for (unsigned i = 0; i < 8; i++)
         assert_ok(session, tarn_pin(session, page(tarn_page_number(peer->id) + i), 0, &pins[i]));
     step(peer);
     peer->result = tarn_unpin_many(session, pins, 8);
-}
-
-/* A session that does not wait long for a frame. */
-static struct tarn_session *open_hasty_session(void)
-{
-    struct tarn_session_options options = {.size = sizeof(options), .frame_wait_ms = 20};
-    struct tarn_session *hasty;
-
-    ck_assert_int_eq(tarn_session_open(pool, &options, &hasty), 0);
-    return hasty;
 }
 
 START_TEST(exhaustion)
@@ -880,7 +883,7 @@ START_TEST(exhaustion)
     unsigned count = 0;
 
     begin_disk(16);
-    struct tarn_session *hasty = open_hasty_session();
+    struct tarn_session *hasty = open_session_that_waits(HASTY_MS);
     for (unsigned i = 0; i < 2; i++) {
         peers[i] = start_peer(pin_eight_pages, page(8 * i));
         wait_until(peers[i]->step == 1);
@@ -915,7 +918,7 @@ END_TEST
  * returned. */
 static struct tarn_session *dirty_all_frames(unsigned *ret_count)
 {
-    struct tarn_session *hasty = open_hasty_session();
+    struct tarn_session *hasty = open_session_that_waits(HASTY_MS);
     struct tarn_writable_page change;
     struct tarn_pin pin;
     unsigned count = 0;
@@ -1001,7 +1004,7 @@ static void change_all_the_time(void *argument)
 {
     struct peer *peer = argument;
 
-    join_pool(peer);
+    join_pool();
     for (uint64_t version = 1; peer->goes_on == 0; version++) {
         commit_version(peer->id, version);
         peer->committed = version;
@@ -1048,7 +1051,7 @@ static void hold_shared_page(void *argument)
     struct peer *peer = argument;
     struct tarn_pin pin;
 
-    join_pool(peer);
+    join_pool();
     assert_ok(session, tarn_pin(session, peer->id, 0, &pin));
     assert_ok(session, tarn_latch_shared(session, pin, -1));
     step(peer);
@@ -1102,7 +1105,7 @@ static void change_pages_until_killed(void *argument)
 {
     struct peer *peer = argument;
 
-    join_pool(peer);
+    join_pool();
     for (int round = 1;; round++) {
         for (unsigned i = 0; i < 16; i++)
             fill_page(session, tarn_page_id(tarn_page_file(peer->id), i),
@@ -1119,7 +1122,7 @@ START_TEST(flush_all_persistence)
     uint32_t files[3];
     char path[TARN_PATH_BYTES], wake_path[TARN_PATH_BYTES + 8];
 
-    begin_pool(FRAMES);
+    begin_patient_pool(FRAMES);
     pid_t writer_pid = start_tarn_writer(test_pool_name());
     for (unsigned i = 0; i < 3; i++) {
         char name[] = {'f', (char)('0' + i), 0};
@@ -1173,7 +1176,7 @@ static void commit_durably(void *argument)
     struct peer *peer = argument;
     struct tarn_writable_page change;
 
-    join_pool(peer);
+    join_pool();
     assert_ok(session, tarn_mtr_begin(session, 1));
     assert_ok(session, tarn_mtr_write(session, peer->id, -1, &change));
     memset(change.data, 252, PAGE_BYTES);
@@ -1523,11 +1526,8 @@ START_TEST(eviction_interleaved_with_waits)
     begin_disk(16);
     disk.fate = hold_writes;
     struct tarn_session *hasty = dirty_all_frames(&count);
-    for (unsigned i = 0; i < 5; i++) {
-        peers[i] = new_peer(page(numbers[i]));
-        peers[i]->frame_wait_ms = NEVER_MS;
-        peers[i]->pid = start_process(pin_its_page, peers[i]);
-    }
+    for (unsigned i = 0; i < 5; i++)
+        peers[i] = start_peer(pin_its_page, page(numbers[i]));
     for (unsigned i = 0; i < 5; i++)
         wait_until(waits_for(peers[i], WAIT_FRAME) || waits_for(peers[i], WAIT_LOAD));
     /* Those who need no frame go on, and keep what they have. */
@@ -1553,7 +1553,7 @@ static void read_at_the_end(void *argument)
     struct tarn_pin pin, pins[3];
     uint8_t byte;
 
-    join_pool(peer);
+    join_pool();
     for (unsigned i = 0; i < 3; i++) {
         struct tarn_page_id last = page(ends[i] - 1), beyond = page(ends[i]);
         struct tarn_page_id both[] = {page(3), beyond, last};
@@ -1644,7 +1644,7 @@ START_TEST(replacer_correctness)
     reads = share_memory(sizeof(*reads));
     ck_assert_int_eq(tarn_init(test_pool_name(), &options, &message), 0);
     pool = attach_pool(test_pool_name());
-    session = open_session(pool);
+    session = open_session_that_waits(NEVER_MS);
     begin_writer_on_disk(TARN_IO_AUTO, NULL);
     file = open_stamped_file("data", PAGES);
     disk.fate = hold_writes;
@@ -1761,7 +1761,7 @@ START_TEST(several_requests_in_flight)
 {
     struct peer *peers[6];
 
-    begin_pool(256);
+    begin_patient_pool(256);
     begin_writer_on_disk((enum tarn_io_backend)_i, NULL);
     file = open_stamped_file("data", PAGES);
     for (unsigned i = 0; i < 10; i++)
