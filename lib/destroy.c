@@ -197,7 +197,12 @@ static int destroy_pool(struct tarn_pool *pool, unsigned flags, struct tarn_mess
     struct tarn_control *control = pool->view.control;
     int result;
     if (flags & TARN_DESTROY_FORCE) {
+        /* Who is at setting something ends first: the options are needed to the end. One that is
+         * stopped there is not waited for long, and finds out. */
+        int options_fd = tarn_options_lock(pool);
         tarn_cas_full(&control->life, LIFE_OPEN, LIFE_DESTROYED);
+        if (options_fd >= 0)
+            tarn_options_unlock(options_fd);
         result = flush_forced(pool, message);
     } else {
         result = shut_out(pool, message);

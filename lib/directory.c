@@ -592,8 +592,7 @@ void tarn_file_users(int fd, char *ret_text, size_t bytes)
         snprintf(ret_text, bytes, "processes that are not to be seen from here");
 }
 
-/* A lock file that was removed after it was opened protects nothing. */
-static bool is_lock_file(int directory_fd, int fd)
+bool tarn_directory_has_lock(int directory_fd, int fd)
 {
     struct stat named, opened;
     return fstat(fd, &opened) == 0 &&
@@ -622,7 +621,7 @@ int tarn_directory_lock(int directory_fd, const char *directory, unsigned mode,
                                  directory, TARN_DIRECTORY_LOCK, strerror(error));
     }
     int result = tarn_lock_byte(fd, 0, F_WRLCK);
-    if (result == 0 && is_lock_file(directory_fd, fd))
+    if (result == 0 && tarn_directory_has_lock(directory_fd, fd))
         return fd;
     char users[256] = "another process";
     if (result == -EAGAIN)

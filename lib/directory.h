@@ -95,6 +95,10 @@ int tarn_directory_errno(int error);
 int tarn_directory_lock(int directory_fd, const char *directory, unsigned mode,
                         struct tarn_message *message);
 
+/* Is `fd` the lock file of the directory? One that was removed after it was opened protects
+ * nothing. */
+bool tarn_directory_has_lock(int directory_fd, int fd);
+
 /* Builds the segment of an existing directory that has none (or one that is out of date or from
  * before a reboot): raises the recovery number, drops temporary files, enters the raw ones, gives
  * it its name. Takes DIR/lock exclusively meanwhile: -EBUSY: "still attached by PIDs". */

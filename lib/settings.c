@@ -70,9 +70,11 @@ static bool parse_value(const struct tarn_geometry *geometry, const char *text, 
     bool percent = *end == '%';
     if (!isdigit((unsigned char)text[0]) || end[percent] != 0 || errno != 0)
         return false;
+    /* More than all is too much, also where a hundredth is less than a frame. */
     if (percent && value > 100)
-        value = 101;
-    *ret_value = percent ? geometry->frame_count * value / 100 : value;
+        *ret_value = UINT64_MAX;
+    else
+        *ret_value = percent ? geometry->frame_count * value / 100 : value;
     return true;
 }
 
@@ -128,7 +130,7 @@ static int check_marks(struct tarn_pool *pool, const uint64_t *words)
 }
 
 /* By a description of its own: a thread of this process, too, waits for another. */
-static int lock_options(struct tarn_pool *pool)
+int tarn_options_lock(struct tarn_pool *pool)
 {
     int fd = openat(pool->directory_fd, TARN_DIRECTORY_LOCK, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
@@ -149,10 +151,15 @@ static int lock_options(struct tarn_pool *pool)
 }
 
 /* Takes the lock back although a forked child may have got the description. */
-static void unlock_options(int fd)
+void tarn_options_unlock(int fd)
 {
     tarn_lock_byte(fd, TARN_LOCK_OPTIONS, F_UNLCK);
     close(fd);
+}
+
+static int is_destroyed(struct tarn_pool *pool)
+{
+    return tarn_pool_fail(pool, -ESHUTDOWN, "pool %s was destroyed", pool->name);
 }
 
 /* The directory first: whoever is killed in between has changed nothing yet that anybody works
@@ -161,6 +168,8 @@ static int store(struct tarn_pool *pool, const uint64_t *words)
 {
     struct tarn_directory_options options;
     struct tarn_message message;
+    if (tarn_load_acquire(&pool->view.control->life) != LIFE_OPEN)
+        return is_destroyed(pool);
     int result = tarn_directory_read_options(pool->directory_fd, &options, &message);
     for (unsigned i = 0; result == 0 && i < 2 * TARN_SETTING_WORDS; i++)
         options.setting[i] = setting_of(words[i / 2], i % 2);
@@ -168,10 +177,11 @@ static int store(struct tarn_pool *pool, const uint64_t *words)
         result = tarn_directory_write_options(pool->directory_fd, &options, &message);
     if (result < 0)
         return tarn_pool_fail(pool, result, "%s", message.text);
-    /* Who destroyed the pool meanwhile has removed the options before they were written again. */
-    if (tarn_load_acquire(&pool->view.control->life) != LIFE_OPEN) {
+    /* Who destroys waits for the byte, but not for ever for one that is stopped here. While the lock
+     * file is there the options are still needed: to flush, or to open an embedded pool again. */
+    if (!tarn_directory_has_lock(pool->directory_fd, pool->lock_fd)) {
         unlinkat(pool->directory_fd, TARN_DIRECTORY_OPTIONS, 0);
-        return tarn_pool_fail(pool, -ESHUTDOWN, "pool %s was destroyed", pool->name);
+        return is_destroyed(pool);
     }
     for (unsigned i = 0; i < TARN_SETTING_WORDS; i++)
         tarn_store_relaxed(&pool->view.control->setting[i], words[i]);
@@ -206,13 +216,13 @@ int tarn_pool_set(struct tarn_pool *pool, const char *const *assignments, unsign
         if (assignments == NULL || assignments[i] == NULL)
             return tarn_pool_fail(pool, -EINVAL, "set: assignment %u is NULL", i);
     if (tarn_load_acquire(&pool->view.control->life) != LIFE_OPEN)
-        return tarn_pool_fail(pool, -ESHUTDOWN, "pool %s was destroyed", pool->name);
+        return is_destroyed(pool);
     int cancel_state;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-    int fd = lock_options(pool);
+    int fd = tarn_options_lock(pool);
     result = fd < 0 ? fd : set_all(pool, assignments, count);
     if (fd >= 0)
-        unlock_options(fd);
+        tarn_options_unlock(fd);
     pthread_setcancelstate(cancel_state, NULL);
     if (result == 0)
         tarn_wake_writer(pool);

@@ -224,6 +224,65 @@ START_TEST(who_is_stopped_while_setting_is_waited_for_some_seconds)
 }
 END_TEST
 
+static void *set_one(void *argument)
+{
+    (void)argument;
+    return set("free_frames_low=7") == -ESHUTDOWN ? NULL : argument;
+}
+
+/* An embedded pool that ends keeps its options, and who destroys still needs them to flush. */
+START_TEST(who_sets_while_the_pool_ends_leaves_the_options)
+{
+    tarn_word *life = &pool->view.control->life;
+    int fd = take_options();
+    pthread_t thread;
+    void *failed;
+
+    ck_assert_int_eq(pthread_create(&thread, NULL, set_one, pool), 0);
+    tarn_sleep_ns(50 * NS_PER_MS);
+    tarn_store_release(life, LIFE_DESTROYED);
+    close(fd);
+    ck_assert_int_eq(pthread_join(thread, &failed), 0);
+    ck_assert(exists(file_path("options")));
+    ck_assert(read_options().setting[SET_FREE_LOW] == 0);
+    ck_assert_ptr_null(failed);
+    tarn_store_release(life, LIFE_OPEN);
+    ck_assert_int_eq(set("free_frames_low=7"), 0);
+}
+END_TEST
+
+static void *destroy(void *argument)
+{
+    (void)argument;
+    return tarn_destroy(test_pool_name(), NULL, TARN_DESTROY_FORCE, NULL) == 0 ? NULL : argument;
+}
+
+START_TEST(who_destroys_waits_for_who_sets)
+{
+    int fd = take_options();
+    pthread_t thread;
+    void *failed;
+
+    ck_assert_int_eq(pthread_create(&thread, NULL, destroy, pool), 0);
+    tarn_sleep_ns(100 * NS_PER_MS);
+    ck_assert_uint_eq(tarn_load_acquire(&pool->view.control->life), LIFE_OPEN);
+    close(fd);
+    ck_assert_int_eq(pthread_join(thread, &failed), 0);
+    ck_assert_ptr_null(failed);
+    ck_assert(!exists(file_path("options")));
+}
+END_TEST
+
+START_TEST(more_than_all_is_too_much_in_a_small_pool_too)
+{
+    pool = init_pool(test_pool_name(), test_path("pool"), 64, 8);
+    assert_refused("101%", set("dirty_frames_high=101%"), -EINVAL);
+    ck_assert_int_eq(set("dirty_frames_high=100%"), 0);
+    ck_assert_uint_eq(value_of(pool, "dirty_frames_high"), 64);
+    ck_assert_int_eq(tarn_detach(pool), 0);
+}
+END_TEST
+
 /* Whatever a stray store leaves in the words, readers get values that a pool can work with. */
 START_TEST(noise_is_kept_within_bounds)
 {
@@ -278,9 +337,14 @@ void test_suite(Suite *suite)
     tcase_add_test(tcase, what_cannot_be_kept_is_not_set);
     tcase_add_test(tcase, those_who_set_at_once_take_turns);
     tcase_add_test(tcase, who_is_stopped_while_setting_is_waited_for_some_seconds);
+    tcase_add_test(tcase, who_sets_while_the_pool_ends_leaves_the_options);
     tcase_add_test(tcase, noise_is_kept_within_bounds);
 
     tcase = test_case(suite, "settings without a pool", 30);
     tcase_add_checked_fixture(tcase, begin_settings, NULL);
     tcase_add_test(tcase, handles_that_are_none_set_nothing);
+    tcase_add_test(tcase, who_destroys_waits_for_who_sets);
+
+    tcase = test_case(suite, "settings of a small pool", 30);
+    tcase_add_test(tcase, more_than_all_is_too_much_in_a_small_pool_too);
 }
