@@ -158,7 +158,8 @@ static int wait_for_writer(struct tarn_pool *pool, struct tarn_message *message)
 /* Writes what is committed and not yet on disk, as a writer that is told to stop at once. */
 static int flush_rest(struct tarn_pool *pool, struct tarn_message *message)
 {
-    static const struct tarn_writer_options options = {.no_standby = true};
+    static const struct tarn_writer_options options = {.no_standby = true,
+                                                       .durable = TARN_WRITER_DURABLE_NEVER};
     struct tarn_writer *writer;
     int result = tarn_writer_open(pool, &options, &writer);
     if (result == 0) {

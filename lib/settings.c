@@ -57,8 +57,8 @@ int tarn_pool_get(struct tarn_pool *pool, const char *key, struct tarn_setting *
 }
 
 /* "300", "5%", "default" -> what the word gets. False: none of these. */
-static bool parse_value(const struct tarn_geometry *geometry, const char *text, uint64_t *ret_value,
-                        bool *ret_default)
+static bool parse_value(const struct tarn_geometry *geometry, unsigned setting, const char *text,
+                        uint64_t *ret_value, bool *ret_default)
 {
     char *end;
     *ret_default = strcmp(text, "default") == 0;
@@ -67,7 +67,7 @@ static bool parse_value(const struct tarn_geometry *geometry, const char *text, 
         return true;
     errno = 0;
     uint64_t value = strtoull(text, &end, 10);
-    bool percent = *end == '%';
+    bool percent = *end == '%' && tarn_setting_is_frames(setting);
     if (!isdigit((unsigned char)text[0]) || end[percent] != 0 || errno != 0)
         return false;
     /* More than all is too much, also where a hundredth is less than a frame. */
@@ -93,12 +93,14 @@ static int assign(struct tarn_pool *pool, const char *assignment, uint64_t *word
     const char *text = assignment + length + 1;
     uint64_t value;
     bool is_default;
-    if (!parse_value(geometry, text, &value, &is_default))
-        return tarn_pool_fail(pool, -EINVAL,
-                              "%s=%.80s: neither a number of frames, a percentage of them, nor"
-                              " 'default'",
-                              key, text);
+    if (!parse_value(geometry, setting, text, &value, &is_default))
+        return tarn_pool_fail(
+            pool, -EINVAL, "%s=%.80s: neither a number%s nor 'default'", key, text,
+            tarn_setting_is_frames(setting) ? " of frames, a percentage of them," : "");
     uint32_t max = tarn_setting_max(geometry, setting);
+    if (value > max && !tarn_setting_is_frames(setting))
+        return tarn_pool_fail(pool, -EINVAL, "%s=%.80s is not within 0 and %" PRIu32, key, text,
+                              max);
     if (value > max)
         return tarn_pool_fail(pool, -EINVAL,
                               "%s=%.80s is not within 0 and %" PRIu32 " of the %" PRIu32

@@ -100,6 +100,16 @@ struct tarn_writer_info { /* SHARED */
     int32_t deferred_refused;
     uint64_t takeovers;
     uint64_t takeover_ns; /* newest: from the role byte to the end of the fence */
+    uint32_t depth_asked; /* 0: the default is in force */
+    uint32_t staging_bytes;
+    uint32_t run_bytes; /* of a write, at most */
+    uint32_t background_depth;
+    uint32_t background_calm_depth;
+    uint32_t durable;       /* few pages are durable by their write */
+    uint32_t durable_asked; /* enum tarn_writer_durable */
+    uint32_t durable_able;  /* the backend can */
+    uint64_t durable_ns;    /* as measured; 0: not */
+    uint64_t synced_ns;
 };
 
 /* What can be changed while the pool works; shm/settings.h says how it is read. */
@@ -107,7 +117,8 @@ struct tarn_writer_info { /* SHARED */
     X(FREE_LOW, free_frames_low)                                                                   \
     X(FREE_HIGH, free_frames_high)                                                                 \
     X(DIRTY_LOW, dirty_frames_low)                                                                 \
-    X(DIRTY_HIGH, dirty_frames_high)
+    X(DIRTY_HIGH, dirty_frames_high)                                                               \
+    X(WRITE_RATE, write_rate)
 enum {
 #define X(upper, lower) SET_##upper,
     TARN_SETTINGS(X)

@@ -70,6 +70,7 @@
     X(CLEANED_WHATEVER_MARK, "a page becomes clean although it has changed since its copy")        \
     X(CLEAN_BEFORE_SYNC, "a page is clean and answered for once it is written")                    \
     X(SYNC_TAKES_LATER_WRITES, "a sync makes clean what was written after it began")               \
+    X(DURABLE_NOT_ASKED_FOR, "a write is taken for durable that was not asked to be")              \
     X(COUNT_LOWERED_AFTER_SCAN, "a truncation scans the frames before it lowers the count")        \
     X(COUNT_RAISED_BEFORE_SIZE, "an extension raises the count before the file has grown")
 

@@ -56,20 +56,22 @@ const char *tarn_setting_default_words(unsigned setting)
         [SET_FREE_HIGH] = "default: 1/16 of the frames, 2048 at most",
         [SET_DIRTY_LOW] = "default: 1/4 of the frames",
         [SET_DIRTY_HIGH] = "default: 1/3 of the frames",
+        [SET_WRITE_RATE] = "default: no limit",
     };
     return words[setting];
+}
+
+bool tarn_setting_is_frames(unsigned setting)
+{
+    return setting <= SET_DIRTY_HIGH;
 }
 
 /* A reserve of more than half of the pool would be no cache. */
 uint32_t tarn_setting_max(const struct tarn_geometry *geometry, unsigned setting)
 {
+    if (!tarn_setting_is_frames(setting))
+        return SETTING_VALUE_MAX;
     return setting <= SET_FREE_HIGH ? geometry->frame_count / 2 : geometry->frame_count;
-}
-
-/* The one beside it in its word is the other mark. */
-static bool is_mark(unsigned setting)
-{
-    return setting <= SET_DIRTY_HIGH;
 }
 
 static uint32_t value_alone(const struct tarn_geometry *geometry, unsigned setting, uint64_t word)
@@ -84,7 +86,8 @@ static uint32_t value_alone(const struct tarn_geometry *geometry, unsigned setti
 uint32_t tarn_setting_value(const struct tarn_geometry *geometry, unsigned setting, uint64_t word)
 {
     uint32_t value = value_alone(geometry, setting, word);
-    if (!is_mark(setting) || setting % 2 != 0)
+    /* Of the marks, the one beside it in its word is the higher one. */
+    if (!tarn_setting_is_frames(setting) || setting % 2 != 0)
         return value;
     uint32_t high = value_alone(geometry, setting + 1, word);
     return value < high ? value : high;
@@ -102,8 +105,14 @@ bool tarn_setting_word_valid(const struct tarn_geometry *geometry, unsigned inde
             return false;
     }
     /* A default may be the one that is out of place. */
-    return 2 * index >= SET_COUNT || !is_mark(2 * index) ||
+    return 2 * index >= SET_COUNT || !tarn_setting_is_frames(2 * index) ||
            value_alone(geometry, 2 * index, word) <= value_alone(geometry, 2 * index + 1, word);
+}
+
+uint32_t tarn_setting(const struct tarn_view *view, unsigned setting)
+{
+    return tarn_setting_value(&view->geometry, setting,
+                              tarn_load_relaxed(&view->control->setting[setting / 2]));
 }
 
 void tarn_settings_read(const struct tarn_view *view, uint32_t ret_values[SET_COUNT])

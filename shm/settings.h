@@ -10,6 +10,9 @@
 /* By SET_*; NULL beyond. */
 const char *tarn_setting_key(unsigned setting);
 
+/* Counts frames, and so may be given as a percentage of them. */
+bool tarn_setting_is_frames(unsigned setting);
+
 /* SET_*, or SET_COUNT: there is none of that name. */
 unsigned tarn_setting_named(const char *key);
 
@@ -26,6 +29,9 @@ uint32_t tarn_setting_value(const struct tarn_geometry *geometry, unsigned setti
 
 /* Is the word one that a pool of this size can have? A low mark above its high one is none. */
 bool tarn_setting_word_valid(const struct tarn_geometry *geometry, unsigned index, uint64_t word);
+
+/* What one is now. */
+uint32_t tarn_setting(const struct tarn_view *view, unsigned setting);
 
 /* What all of them are now. */
 void tarn_settings_read(const struct tarn_view *view, uint32_t ret_values[SET_COUNT]);

@@ -25,6 +25,7 @@ enum { DISK_SEEN_MAX = 65536 };
 struct disk_request {
     uint64_t first, count; /* pages; 0, 0: a sync */
     uint32_t file;
+    bool durable;
 };
 
 static struct {
@@ -33,6 +34,7 @@ static struct {
     struct tarn_io_request_list held;
     _Atomic unsigned held_count, seen_count, failed_count;
     _Atomic int wait_error; /* not 0: the backend as a whole fails, once */
+    bool durable;           /* has durable writes; told before it is opened */
     _Atomic bool overlaps;  /* two writes of one page were in flight */
     struct disk_request seen[DISK_SEEN_MAX];
 } disk __attribute__((unused));
@@ -71,9 +73,9 @@ static inline void see(const struct tarn_io_request *request)
 {
     bool is_write = request->kind == TARN_IO_REQUEST_WRITE;
     ck_assert_uint_lt(disk.seen_count, DISK_SEEN_MAX);
-    disk.seen[disk.seen_count] =
-        (struct disk_request){is_write ? request_first(request) : 0,
-                              is_write ? request_count(request) : 0, (uint32_t)request->file};
+    disk.seen[disk.seen_count] = (struct disk_request){is_write ? request_first(request) : 0,
+                                                       is_write ? request_count(request) : 0,
+                                                       (uint32_t)request->file, request->durable};
     disk.seen_count++;
 }
 
@@ -162,7 +164,7 @@ static inline int disk_set_file(struct tarn_io *io, unsigned number, int fd)
     return disk.behind->set_file == NULL ? 0 : disk.behind->set_file(io, number, fd);
 }
 
-/* Every write is followed by a sync, which is seen. */
+/* Unless it has durable writes, every write is followed by a sync, which is seen. */
 static inline int disk_open(struct tarn_io *io, const struct tarn_io_options *options)
 {
     disk.behind = options->backend == TARN_IO_THREADS ? &tarn_io_threads_ops : &tarn_io_uring_ops;
@@ -171,7 +173,7 @@ static inline int disk_open(struct tarn_io *io, const struct tarn_io_options *op
         disk.behind = &tarn_io_threads_ops;
         error = disk.behind->open(io, options);
     }
-    io->capabilities.durable_writes = false;
+    io->capabilities.durable_writes = disk.durable;
     return error;
 }
 

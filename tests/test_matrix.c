@@ -250,7 +250,8 @@ static struct tarn_session *open_with_wait(int32_t wait_ms)
 /* The writer as well as sessions work on this backend from now on. */
 static void begin_writer_of(int which)
 {
-    struct tarn_writer_options options = {.backend = TARN_IO_URING};
+    struct tarn_writer_options options = {.backend = TARN_IO_URING,
+                                          .durable = TARN_WRITER_DURABLE_NEVER};
 
     backend = backends[which];
     begin_writer_with(&options);
@@ -475,7 +476,8 @@ static bool no_sync(const struct tarn_io_request *request)
 /* Page by page, of a flush that came to its end and of one that did not. */
 START_TEST(power_goes_during_a_flush)
 {
-    struct tarn_writer_options options = {.backend = TARN_IO_URING};
+    struct tarn_writer_options options = {.backend = TARN_IO_URING,
+                                          .durable = TARN_WRITER_DURABLE_NEVER};
     uint64_t random = test_seed() + (uint64_t)_i;
 
     backend = &simdisk_ops;
@@ -509,7 +511,8 @@ END_TEST
 /* What is left when nothing is moved is the writer's own work. */
 START_TEST(null_backend_moves_nothing)
 {
-    struct tarn_writer_options options = {.backend = TARN_IO_URING};
+    struct tarn_writer_options options = {.backend = TARN_IO_URING,
+                                          .durable = TARN_WRITER_DURABLE_NEVER};
     struct timespec before, after;
     clockid_t clock;
 

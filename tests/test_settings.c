@@ -99,6 +99,11 @@ START_TEST(what_is_out_of_bounds_changes_nothing)
                    set("free_frames_low=17"), -EINVAL);
     assert_refused("free_frames_low (4, the default) would be above free_frames_high (3)",
                    set("free_frames_high=3"), -EINVAL);
+    assert_refused("write_rate=5%: neither a number nor 'default'", set("write_rate=5%"), -EINVAL);
+    assert_refused("write_rate=2147483648 is not within 0 and 2147483647",
+                   set("write_rate=2147483648"), -EINVAL);
+    ck_assert_int_eq(set("write_rate=2147483647"), 0);
+    ck_assert_int_eq(set("write_rate=default"), 0);
     assert_refused("dirty_frames_high=900", set_two("free_frames_low=5", "dirty_frames_high=900"),
                    -EINVAL);
     assert_refused("size", tarn_pool_get(pool, "free_frames_low", &setting), -EINVAL);

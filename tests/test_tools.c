@@ -185,6 +185,7 @@ static const char *const misuses[][2] = {
     {"writer \"$N\" --dir nowhere", ""},
     {"writer \"$N\" --backend steam", "'steam' is none of auto, uring, threads"},
     {"writer \"$N\" --depth 0", "is not within 1 and 1024"},
+    {"writer \"$N\" --durable often", "is none of measured, always, never"},
     {"dump \"$N\"", "there is no segment"},
     {"dump ./nowhere", "there is no segment ./nowhere"},
     {"dump \"$N\" everything", "there is no section 'everything'"},
@@ -251,19 +252,20 @@ START_TEST(settings_are_shown_and_changed)
 {
     make_pool();
     assert_runs("\"$TARN\" set \"$N\"");
-    assert_out("free_frames_low        4        4  128  default: 1/64 of the frames");
+    assert_out("free_frames_low        4        4         128  default: 1/64 of the frames");
     assert_runs("\"$TARN\" set \"$N\" free_frames_low=3% dirty_frames_high=200");
     ck_assert_str_eq(ran.out, "");
-    assert_runs("\"$TARN\" dump \"$N\" options");
-    assert_out("free_frames_low    7 ");
-    assert_out("dirty_frames_high  200                                           set");
+    assert_runs("\"$TARN\" dump \"$N\" options | tr -s ' '");
+    assert_out("free_frames_low 7 set\n");
+    assert_out("dirty_frames_high 200 set\n");
+    assert_out("write_rate 0 default: no limit\n");
     ck_assert_int_eq(run("\"$TARN\" set \"$N\" free_frames_high=50 dirty_frames_low=201"), 2);
     ck_assert(strstr(ran.err, "dirty_frames_low (201) would be above dirty_frames_high (200)"));
     assert_runs("\"$TARN\" set \"$N\" --json dirty_frames_high=default | python3 -m json.tool");
     assert_out("\"setting\": \"dirty_frames_high\",\n            \"value\": 85,");
     assert_runs("\"$TARN\" set \"$N\"");
-    assert_out("free_frames_high      16       16  128  default");
-    assert_out("free_frames_low        7        4  128  set\n");
+    assert_out("free_frames_high      16       16         128  default");
+    assert_out("free_frames_low        7        4         128  set\n");
 }
 END_TEST
 

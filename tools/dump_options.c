@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "lib/directory.h"
+#include "lib/writer/writer.h"
 #include "tools/dump.h"
 #include "tools/tool.h"
 
@@ -77,6 +78,34 @@ static void add_got(struct rows *rows, const char *option, bool got, int refused
     add(rows, option, text, "writer");
 }
 
+/* How a few pages that somebody waits for become durable. */
+static void add_durable(struct rows *rows, const struct tarn_writer_info *writer)
+{
+    char from[128] = "option";
+    if (writer->durable_able == 0)
+        snprintf(from, sizeof from, "backend: it has no durable writes");
+    else if (writer->durable_asked == TARN_WRITER_DURABLE_MEASURED && writer->synced_ns == 0)
+        snprintf(from, sizeof from, "could not be measured");
+    else if (writer->durable_asked == TARN_WRITER_DURABLE_MEASURED)
+        snprintf(from, sizeof from,
+                 "measured: durable write %" PRIu64 " us, write and sync %" PRIu64 " us",
+                 writer->durable_ns / 1000, writer->synced_ns / 1000);
+    add(rows, "single_page", writer->durable ? "durable write" : "write and sync", from);
+}
+
+static void add_schedule(struct rows *rows, const struct tarn_writer_info *writer)
+{
+    add_number(rows, "depth", writer->depth,
+               writer->depth_asked == 0               ? "default"
+               : writer->depth_asked == writer->depth ? "option"
+                                                      : "option, within what the backend takes");
+    add_number(rows, "cleaner_depth", writer->background_depth, "half of depth");
+    add_number(rows, "cleaner_depth_while_flushing", writer->background_calm_depth, "default");
+    add_number(rows, "staging_bytes", writer->staging_bytes, "depth, page_size");
+    add_number(rows, "write_bytes_max", writer->run_bytes, "backend, staging_bytes");
+    add_durable(rows, writer);
+}
+
 static void add_writer(struct rows *rows, const struct tarn_writer_info *writer)
 {
     char backend[sizeof writer->backend + 1] = "";
@@ -86,7 +115,7 @@ static void add_writer(struct rows *rows, const struct tarn_writer_info *writer)
         return;
     }
     add(rows, "backend", backend, "writer");
-    add_number(rows, "depth", writer->depth, "writer");
+    add_schedule(rows, writer);
     add_got(rows, "io_uring", writer->refused == 0 && strcmp(backend, "io_uring") == 0,
             writer->refused);
     add_got(rows, "registered_buffer", writer->registered_buffer != 0, writer->buffer_refused);

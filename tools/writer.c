@@ -23,17 +23,18 @@ static const char help[] =
     "  --dir DIR        the pool's directory (./NAME.tarn), to build the segment from\n"
     "  --shm-dir DIR    where segments are (/dev/shm, or where the directory says)\n"
     "  --backend B      auto, uring or threads (auto: io_uring unless it is refused)\n"
-    "  --depth N        requests in flight, 1 to 1024 (64)\n"
+    "  --depth N        writes in flight, 1 to 1024 (64)\n"
+    "  --durable D      a few pages that somebody waits for by one durable write: always, never "
+    "or\n"
+    "                   measured (measured: if that is quicker than a write and a sync)\n"
     "  -h, --help       this text\n";
 
-enum { DIR_OPTION = 256, SHM_DIR, BACKEND, DEPTH };
+enum { DIR_OPTION = 256, SHM_DIR, BACKEND, DEPTH, DURABLE };
 
 static const struct option options[] = {
-    {"dir", required_argument, NULL, DIR_OPTION},
-    {"shm-dir", required_argument, NULL, SHM_DIR},
-    {"backend", required_argument, NULL, BACKEND},
-    {"depth", required_argument, NULL, DEPTH},
-    {NULL, 0, NULL, 0},
+    {"dir", required_argument, NULL, DIR_OPTION},  {"shm-dir", required_argument, NULL, SHM_DIR},
+    {"backend", required_argument, NULL, BACKEND}, {"depth", required_argument, NULL, DEPTH},
+    {"durable", required_argument, NULL, DURABLE}, {NULL, 0, NULL, 0},
 };
 
 struct arguments {
@@ -51,6 +52,17 @@ static enum tarn_io_backend parse_backend(const char *text)
     tool_misuse("--backend: '%s' is none of auto, uring, threads", text);
 }
 
+static enum tarn_writer_durable parse_durable(const char *text)
+{
+    static const char *const names[] = {[TARN_WRITER_DURABLE_MEASURED] = "measured",
+                                        [TARN_WRITER_DURABLE_ALWAYS] = "always",
+                                        [TARN_WRITER_DURABLE_NEVER] = "never"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(text, names[i]) == 0)
+            return (enum tarn_writer_durable)i;
+    tool_misuse("--durable: '%s' is none of measured, always, never", text);
+}
+
 static void parse_options(int argc, char **argv, struct arguments *arguments)
 {
     int option;
@@ -64,6 +76,9 @@ static void parse_options(int argc, char **argv, struct arguments *arguments)
             break;
         case BACKEND:
             arguments->writer.backend = parse_backend(optarg);
+            break;
+        case DURABLE:
+            arguments->writer.durable = parse_durable(optarg);
             break;
         default:
             arguments->writer.depth =

@@ -243,18 +243,20 @@ TARN_API int tarn_pool_info(struct tarn_pool *pool, struct tarn_pool_info *ret_i
 /* The message of the newest call on this handle that failed, in any thread. */
 TARN_API int tarn_pool_message(struct tarn_pool *pool, struct tarn_message *ret_message);
 
-/* Settings: what can be changed while the pool works. Each is a number of frames.
+/* Settings: what can be changed while the pool works.
  *
  *   free_frames_low    the writer evicts when fewer frames than this are free
  *   free_frames_high   so many at most it keeps free when many are used; both 0: sessions evict
  *                      by themselves
  *   dirty_frames_low   ... until so many are dirty
  *   dirty_frames_high  the writer writes when more frames than this are dirty ...
+ *   write_rate         KiB a second that it writes at most, but for single pages that somebody
+ *                      waits for; 0: no limit
  */
 struct tarn_setting {
     size_t size;            /* set by the caller: sizeof(struct tarn_setting) */
     uint64_t value;         /* in force */
-    uint64_t default_value; /* follows from the number of frames */
+    uint64_t default_value; /* of frames: follows from how many there are */
     uint64_t max;           /* values are 0 to this; a low mark at most its high one */
     int is_set;             /* 0: the default is in force */
     const char *from;       /* where the value comes from, in words; static */
@@ -266,7 +268,7 @@ TARN_API const char *tarn_pool_setting_key(unsigned index);
 TARN_API int tarn_pool_get(struct tarn_pool *pool, const char *key,
                            struct tarn_setting *ret_setting);
 
-/* Sets `count` settings, all or none: "KEY=VALUE", where the value is a number of frames, a
+/* Sets `count` settings, all or none: "KEY=VALUE", where the value is a number, of frames also a
  * percentage of them ("5%"), or "default". Holds from then on for everybody, through the end of the
  * writer and of the segment: it is kept in the pool's directory. Who is killed in here leaves all
  * old or, some at a time, new values. Blocks for the disk, and up to 5 s for others who set.

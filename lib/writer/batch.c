@@ -60,7 +60,7 @@ static uint8_t state_now(const struct tarn_writer *writer, const struct flush_en
 }
 
 struct flush_batch *tarn_writer_batch_of(struct tarn_writer *writer, struct flush_entry *entries,
-                                         uint32_t count)
+                                         uint32_t count, enum flush_class class)
 {
     struct flush_batch *batch = calloc(1, sizeof *batch);
     uint32_t *queue = calloc((size_t)count + 1, sizeof *queue);
@@ -71,6 +71,7 @@ struct flush_batch *tarn_writer_batch_of(struct tarn_writer *writer, struct flus
         return NULL;
     }
     qsort(entries, count, sizeof *entries, by_page_id);
+    batch->class = class;
     batch->entries = entries;
     batch->queue = queue;
     batch->entry_count = batch->left = batch->needed = count;
@@ -87,6 +88,7 @@ struct flush_batch *tarn_writer_batch_of(struct tarn_writer *writer, struct flus
             tarn_writer_entry_queue(entry);
     }
     append(writer, batch);
+    writer->batch_count[class]++;
     return batch;
 }
 
@@ -135,20 +137,14 @@ struct flush_batch *tarn_writer_batch_open_pages(struct tarn_writer *writer,
         return NULL;
     for (uint32_t i = 0; i < count; i++)
         dirty += collect_page(writer, page_ids[i], &entries[dirty]);
-    return tarn_writer_batch_of(writer, entries, dirty);
+    return tarn_writer_batch_of(writer, entries, dirty, FLUSH_PAGES);
 }
 
 struct flush_batch *tarn_writer_batch_open_file(struct tarn_writer *writer, uint32_t file)
 {
     uint32_t count = 0;
     struct flush_entry *entries = collect_file(writer, file, &count);
-    struct flush_batch *batch =
-        entries == NULL ? NULL : tarn_writer_batch_of(writer, entries, count);
-    if (batch != NULL) {
-        batch->class = FLUSH_WIDE;
-        writer->wide_count++;
-    }
-    return batch;
+    return entries == NULL ? NULL : tarn_writer_batch_of(writer, entries, count, FLUSH_WIDE);
 }
 
 void tarn_writer_entry_queue(struct flush_entry *entry)
@@ -195,10 +191,9 @@ void tarn_writer_batch_close(struct tarn_writer *writer, struct flush_batch *bat
         tarn_writer_answer(writer, batch->requests[i].slot, batch->requests[i].asked, batch->error);
     if (batch == writer->last)
         writer->result = batch->error;
-    if (batch->class == FLUSH_WIDE) {
-        writer->wide_count--;
+    writer->batch_count[batch->class]--;
+    if (batch->class == FLUSH_WIDE)
         writer->look = true; /* for those who could not be taken in */
-    }
     if (batch == writer->background) {
         writer->background = NULL;
         writer->cleaning = true;

@@ -119,11 +119,8 @@ static bool clean_some(struct tarn_writer *writer, bool others)
         free(entries);
         return false;
     }
-    struct flush_batch *batch = tarn_writer_batch_of(writer, entries, count);
-    if (batch != NULL)
-        batch->class = FLUSH_BACKGROUND;
-    writer->background = batch;
-    return batch != NULL;
+    writer->background = tarn_writer_batch_of(writer, entries, count, FLUSH_BACKGROUND);
+    return writer->background != NULL;
 }
 
 /* What sessions have used up since the last look. */

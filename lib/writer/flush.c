@@ -12,6 +12,20 @@
 #define SURE_SHARE       8
 #define BACKGROUND_SHARE 2
 
+/* While somebody asks for pages now and then, so many writes of the cleaner may be before his in
+ * the device, and each so long. */
+#define CALM_NS     ((uint64_t)100 * NS_PER_MS)
+#define CALM_WRITES 2u
+#define CALM_PAGES  16u
+
+/* More than this one sync serves better: several waiters, or many pages. */
+#define DURABLE_WAITERS 4u
+#define DURABLE_PAGES   16u
+
+/* A paced write is as long as the rate allows in this time, and so much is caught up with at most
+ * if it was late. */
+#define PACED_NS NS_PER_MS
+
 #define BUSY_WAIT_NS_MIN (NS_PER_MS / 4)
 #define BUSY_WAIT_NS_MAX (16 * NS_PER_MS)
 
@@ -117,6 +131,20 @@ static void image_failed(struct tarn_writer *writer, const struct staged_page *p
 
 /* Writes. */
 
+/* Nobody waits for less than many pages, and the writer is not to end. */
+static bool is_paced(const struct tarn_writer *writer, enum flush_class class)
+{
+    return writer->write_rate != 0 && class != FLUSH_PAGES && !writer->stopping;
+}
+
+static void pace(struct tarn_writer *writer, size_t bytes)
+{
+    uint64_t earliest = writer->now_ns - PACED_NS;
+    if (writer->paced_ns < earliest)
+        writer->paced_ns = earliest;
+    writer->paced_ns += (uint64_t)bytes * 1000000000 / ((uint64_t)writer->write_rate << 10);
+}
+
 static void start_write(struct tarn_writer *writer, struct chunk *chunk)
 {
     uint64_t offset = chunk->number << writer->view->page_shift;
@@ -125,8 +153,11 @@ static void start_write(struct tarn_writer *writer, struct chunk *chunk)
     tarn_writer_chunk_shrink(writer, chunk, chunk->page_count);
     chunk->in_flight = true;
     chunk->epoch = writer->files[chunk->file].epoch;
-    int result = tarn_io_write(writer->io, chunk->file, chunk_data(writer, chunk), bytes, offset, 0,
-                               io_id(ID_WRITE, index));
+    unsigned flags = chunk->durable && !PLANTED(DURABLE_NOT_ASKED_FOR) ? TARN_IO_DURABLE : 0;
+    if (is_paced(writer, chunk->class))
+        pace(writer, bytes);
+    int result = tarn_io_write(writer->io, chunk->file, chunk_data(writer, chunk), bytes, offset,
+                               flags, io_id(ID_WRITE, index));
     if (result < 0)
         tarn_writer_write_completed(writer, index, result);
 }
@@ -142,23 +173,44 @@ static unsigned left_for(const struct tarn_writer *writer, enum flush_class clas
         if (other != class && writer->wanted[other] && used[other] < sure)
             kept += sure - used[other];
     unsigned left = free > kept ? free - kept : 0;
-    if (class != FLUSH_BACKGROUND)
-        return left;
-    unsigned share =
-        all / BACKGROUND_SHARE > used[class] ? all / BACKGROUND_SHARE - used[class] : 0;
-    return left < share ? left : share;
+    return left;
 }
 
-/* Pages that the batch may have in its next write. */
-static uint32_t room_for(const struct tarn_writer *writer, enum flush_class class)
+static bool is_calm(const struct tarn_writer *writer)
+{
+    return writer->now_ns - writer->waited_ns < CALM_NS;
+}
+
+unsigned tarn_writer_background_depth(const struct tarn_writer *writer, bool calm)
+{
+    unsigned depth = writer->arena.chunk_count / BACKGROUND_SHARE;
+    return calm && depth > CALM_WRITES ? CALM_WRITES : depth;
+}
+
+/* Pages that a batch of this class may have in its next write. */
+static uint32_t room_for(struct tarn_writer *writer, enum flush_class class)
 {
     const struct arena *arena = &writer->arena;
-    uint32_t places =
+    uint32_t room =
         left_for(writer, class, arena->free_place_count, arena->place_count, arena->used_places);
+    if (room > arena->run_pages_max)
+        room = arena->run_pages_max;
     if (left_for(writer, class, arena->free_chunk_count, arena->chunk_count, arena->used_chunks) ==
         0)
         return 0;
-    return places < arena->run_pages_max ? places : arena->run_pages_max;
+    if (class == FLUSH_BACKGROUND &&
+        arena->used_chunks[class] >= tarn_writer_background_depth(writer, is_calm(writer)))
+        return 0;
+    if (class == FLUSH_BACKGROUND && is_calm(writer) && room > CALM_PAGES)
+        room = CALM_PAGES;
+    if (!is_paced(writer, class))
+        return room;
+    writer->paced |= writer->paced_ns > writer->now_ns;
+    if (writer->paced_ns > writer->now_ns)
+        return 0;
+    uint64_t bytes = ((uint64_t)writer->write_rate << 10) * PACED_NS / 1000000000;
+    uint32_t pages = (uint32_t)(bytes >> writer->view->page_shift);
+    return pages < 1 ? 1 : pages < room ? pages : room;
 }
 
 static struct flush_entry *queued_entry(const struct flush_batch *batch, uint32_t i)
@@ -263,6 +315,18 @@ static bool stage_entry(struct tarn_writer *writer, struct flush_entry *entry, s
     return false;
 }
 
+/* The write is all that a waiter needs, so it may as well be durable by itself. After a failure of
+ * one, or of a sync, syncs have to show first that they work. */
+static bool is_durable(const struct tarn_writer *writer, const struct flush_batch *batch,
+                       const struct chunk *chunk)
+{
+    const struct data_file *file = &writer->files[chunk->file];
+    return writer->durable && batch->class == FLUSH_PAGES && batch->left == chunk->page_count &&
+           chunk->page_count <= DURABLE_PAGES &&
+           writer->batch_count[FLUSH_PAGES] <= DURABLE_WAITERS && !file->temporary &&
+           !file->durable_refused && file->sync_failures == 0;
+}
+
 /* Writes the run of neighbours that the queue begins with, or what of it can be copied now. Returns
  * how many entries were taken off the queue. */
 static uint32_t write_run(struct tarn_writer *writer, struct flush_batch *batch,
@@ -277,6 +341,7 @@ static uint32_t write_run(struct tarn_writer *writer, struct flush_batch *batch,
         stage_entry(writer, dequeue(batch), chunk);
         count++;
     }
+    chunk->durable = is_durable(writer, batch, chunk);
     if (chunk->page_count > 0)
         start_write(writer, chunk);
     else
@@ -329,15 +394,20 @@ static void back_off(struct tarn_writer *writer, struct data_file *file)
     file->background_ns = writer->now_ns + ((uint64_t)100 * NS_PER_MS << shift);
 }
 
-static void page_completed(struct tarn_writer *writer, struct chunk *chunk, uint32_t i, int error)
+/* Returns whether the page is clean now. */
+static bool page_completed(struct tarn_writer *writer, struct chunk *chunk, uint32_t i, int error)
 {
     struct staged_page *page = chunk_page(writer, chunk, i);
     struct data_file *file = &writer->files[chunk->file];
     struct frame_state *state = &writer->frames[page->frame];
     state->in_flight = false;
-    /* One bad page must not hide that its neighbours are good. */
-    bool again = (error != 0 && chunk->page_count > 1) || chunk->epoch != file->epoch;
+    /* One bad page must not hide that its neighbours are good; and whether it is the page or the
+     * sync that a durable write failed by, a write without it tells. */
+    bool again =
+        (error != 0 && (chunk->page_count > 1 || chunk->durable)) || chunk->epoch != file->epoch;
     state->alone = error != 0 && chunk->page_count > 1;
+    if (error == 0 && !again && chunk->durable)
+        return image_durable(writer, page);
     if (error == 0 && !again && !list_add(&file->written, page))
         error = -ENOMEM;
     if (again)
@@ -348,6 +418,7 @@ static void page_completed(struct tarn_writer *writer, struct chunk *chunk, uint
         image_durable(writer, page);
     else
         image_written(writer, page);
+    return false;
 }
 
 /* A temporary file promises nothing across a restart, so its pages need no sync. */
@@ -361,13 +432,10 @@ static void temporary_durable(struct tarn_writer *writer, struct data_file *file
         tarn_frames_freed(writer->pool);
 }
 
-void tarn_writer_write_completed(struct tarn_writer *writer, uint32_t index, int64_t result)
+static void count_write(struct tarn_writer *writer, const struct chunk *chunk, int error)
 {
-    struct chunk *chunk = &writer->arena.chunks[index];
     struct data_file *file = &writer->files[chunk->file];
     struct tarn_file_entry *entry = &writer->view->files[chunk->file];
-    int64_t bytes = (int64_t)chunk->page_count << writer->view->page_shift;
-    int error = result == bytes ? 0 : result < 0 ? (int)result : -EIO;
     if (error == 0) {
         tarn_counter(writer->session, COUNTER_WRITES, 1);
         tarn_counter(writer->session, COUNTER_PAGES_WRITTEN, chunk->page_count);
@@ -378,11 +446,34 @@ void tarn_writer_write_completed(struct tarn_writer *writer, uint32_t index, int
         tarn_fetch_add_full(&entry->errors, 1);
         back_off(writer, file);
     }
+}
+
+void tarn_writer_write_completed(struct tarn_writer *writer, uint32_t index, int64_t result)
+{
+    struct chunk *chunk = &writer->arena.chunks[index];
+    struct data_file *file = &writer->files[chunk->file];
+    int64_t bytes = (int64_t)chunk->page_count << writer->view->page_shift;
+    int error = result == bytes ? 0 : result < 0 ? (int)result : -EIO;
+    bool refused = chunk->durable && error == -EOPNOTSUPP;
+    bool sync_failed = chunk->durable && error != 0 && !refused && chunk->epoch == file->epoch;
+    bool cleaned = false;
+    if (refused)
+        file->durable_refused = true;
+    else
+        count_write(writer, chunk, error);
+    /* Durability has ended meanwhile: nothing is acknowledged any more. */
+    if (chunk->durable && error == 0 && tarn_writer_failed(writer))
+        error = -ENOTRECOVERABLE;
     for (uint32_t i = 0; i < chunk->page_count; i++)
-        page_completed(writer, chunk, i, error);
+        cleaned |= page_completed(writer, chunk, i, error);
+    if (cleaned)
+        tarn_frames_freed(writer->pool);
     if (file->temporary)
         temporary_durable(writer, file);
     tarn_writer_chunk_give(writer, chunk);
+    /* The kernel tells of a failed sync once, and may have told it to this write. */
+    if (sync_failed)
+        tarn_writer_sync_failed(writer, chunk->file, error);
 }
 
 bool tarn_writer_writes_beyond(const struct tarn_writer *writer, uint32_t file, uint64_t count)
@@ -413,6 +504,7 @@ static void start_sync(struct tarn_writer *writer, uint32_t id)
     file->written.count = 0;
     file->sync_wanted = false;
     file->sync_in_flight = true;
+    file->sync_epoch = file->epoch;
     writer->syncs_in_flight++;
 }
 
@@ -444,7 +536,8 @@ void tarn_writer_sync_completed(struct tarn_writer *writer, uint32_t id, int64_t
     }
     tarn_counter(writer->session, COUNTER_SYNCS, 1);
     tarn_fetch_add_full(&writer->view->files[id].syncs, 1);
-    file->sync_failures = 0;
+    if (file->sync_epoch == file->epoch)
+        file->sync_failures = 0;
     if (tarn_writer_failed(writer))
         file->syncing.count = 0;
     if (PLANTED(SYNC_TAKES_LATER_WRITES))
@@ -466,6 +559,14 @@ static void ask_for_syncs(struct tarn_writer *writer, struct flush_batch *batch)
             writer->files[page_id_file(batch->entries[i].page_id)].sync_wanted = true;
 }
 
+static void read_rate(struct tarn_writer *writer)
+{
+    uint32_t rate = tarn_setting(writer->view, SET_WRITE_RATE);
+    if (rate != writer->write_rate)
+        writer->paced_ns = writer->now_ns;
+    writer->write_rate = rate;
+}
+
 static void write_batches(struct tarn_writer *writer)
 {
     memset(writer->wanted, 0, sizeof writer->wanted);
@@ -484,7 +585,8 @@ void tarn_writer_flush(struct tarn_writer *writer)
 {
     bool was_busy = writer->busy_pages;
     bool failed = tarn_writer_failed(writer);
-    writer->busy_pages = false;
+    writer->busy_pages = writer->paced = false;
+    read_rate(writer);
     /* Said by this writer, which knows, or by a stray store: nothing goes on either way. */
     if (failed)
         tarn_writer_batches_fail(writer, -ENOTRECOVERABLE);

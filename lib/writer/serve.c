@@ -54,9 +54,9 @@ static void open_wide_batches(struct tarn_writer *writer, struct flush_request *
     qsort(requests, count, sizeof *requests, by_file);
     for (unsigned first = 0, end; first < count; first = end) {
         for (end = first; end < count && requests[end].file == requests[first].file; end++)
-            if (writer->wide_count == WIDE_BATCHES_MAX)
+            if (writer->batch_count[FLUSH_WIDE] == WIDE_BATCHES_MAX)
                 writer->served[requests[end].slot] = 0;
-        if (writer->wide_count < WIDE_BATCHES_MAX)
+        if (writer->batch_count[FLUSH_WIDE] < WIDE_BATCHES_MAX)
             attach_requests(writer, tarn_writer_batch_open_file(writer, requests[first].file),
                             &requests[first], end - first);
     }
@@ -85,9 +85,11 @@ static void take_pages(struct tarn_writer *writer, unsigned slot, uint64_t asked
         writer->served[slot] = 0; /* taken back meanwhile */
     else if (result < 0)
         tarn_writer_answer(writer, slot, asked, result);
-    else
+    else {
+        writer->waited_ns = writer->now_ns;
         attach_requests(writer, tarn_writer_batch_open_pages(writer, page_ids, (uint32_t)count),
                         &flush, 1);
+    }
 }
 
 /* Takes one request in. True: a flush of a file or of all, to be opened with others. */

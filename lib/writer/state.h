@@ -91,6 +91,7 @@ struct chunk {
     uint32_t place, place_count;
     enum flush_class class;
     bool in_flight;
+    bool durable; /* by itself, without a sync */
 };
 
 /* Staging memory, and the writes that can be in flight. */
@@ -143,11 +144,13 @@ struct data_file {
     int error; /* with which it could not be opened */
     bool block, temporary;
     bool sync_in_flight, sync_wanted;
+    bool durable_refused;   /* the kernel cannot write durably here */
     bool dropped;           /* wholly, by a writer that may not have answered */
     bool beyond;            /* has pages in the pool beyond its end */
     unsigned sync_failures; /* in a row */
     unsigned write_failures;
     uint64_t epoch; /* raised when a sync fails: what is in flight then is written once more */
+    uint64_t sync_epoch;
     uint64_t background_ns; /* the cleaner leaves the file alone until then */
     struct staged_list written, syncing;
     struct file_op op;
@@ -221,9 +224,15 @@ struct tarn_writer {
     unsigned syncs_in_flight, op_syncs_in_flight;
 
     struct flush_batch *batches; /* oldest first */
-    unsigned wide_count;
-    bool wanted[FLUSH_CLASSES]; /* who has something to write in this round */
-    bool busy_pages;            /* a page could not be copied: another look soon */
+    unsigned batch_count[FLUSH_CLASSES];
+    bool durable;                   /* few pages are written durably */
+    uint64_t durable_ns, synced_ns; /* as measured; 0: not */
+    uint64_t waited_ns;             /* when somebody asked for pages last */
+    uint64_t paced_ns;              /* the next paced write is not before that */
+    uint32_t write_rate;            /* KiB a second; 0: no limit */
+    bool paced;                     /* one waits for that */
+    bool wanted[FLUSH_CLASSES];     /* who has something to write in this round */
+    bool busy_pages;                /* a page could not be copied: another look soon */
     uint64_t busy_wait_ns;
 
     uint64_t *served; /* by slot: request word that is being worked on */
@@ -286,6 +295,10 @@ static inline uint8_t *chunk_data(const struct tarn_writer *writer, const struct
     return writer->arena.data + ((size_t)chunk->place << writer->view->page_shift);
 }
 
+/* durable.c. */
+
+void tarn_writer_durable_measure(struct tarn_writer *writer);
+
 /* batch.c. */
 
 /* A batch of what is dirty now: of some pages, of a file, of all (file 0). NULL: no memory. */
@@ -294,7 +307,7 @@ struct flush_batch *tarn_writer_batch_open_pages(struct tarn_writer *writer,
 struct flush_batch *tarn_writer_batch_open_file(struct tarn_writer *writer, uint32_t file);
 /* Of these pages; takes the array. */
 struct flush_batch *tarn_writer_batch_of(struct tarn_writer *writer, struct flush_entry *entries,
-                                         uint32_t count);
+                                         uint32_t count, enum flush_class class);
 /* Fills in what is known of the page in a frame: false: it is not dirty, or nobody's. */
 bool tarn_writer_entry_of(const struct tarn_writer *writer, uint32_t frame,
                           struct flush_entry *ret_entry);
@@ -310,6 +323,9 @@ void tarn_writer_batches_forget_file(struct tarn_writer *writer, uint32_t file);
 
 /* flush.c. */
 
+/* Writes of the cleaner that may be in flight: while somebody asks for pages now and then (`calm`),
+ * and otherwise. */
+unsigned tarn_writer_background_depth(const struct tarn_writer *writer, bool calm);
 /* Starts what writes and syncs can be started; ends batches that are done. */
 void tarn_writer_flush(struct tarn_writer *writer);
 void tarn_writer_write_completed(struct tarn_writer *writer, uint32_t chunk, int64_t result);

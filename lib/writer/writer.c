@@ -52,8 +52,6 @@ int tarn_writer_open(struct tarn_pool *pool, const struct tarn_writer_options *o
     writer->pool = pool;
     writer->view = &pool->view;
     writer->options = *options;
-    if (writer->options.depth == 0)
-        writer->options.depth = DEPTH_DEFAULT;
     writer->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     writer->wake_fd = writer->fifo_fd = -1;
     writer->records = calloc((size_t)geometry->file_count + 1, sizeof *writer->records);
@@ -173,6 +171,7 @@ static int take_role(struct tarn_writer *writer)
         if (!waited) {
             tarn_store_relaxed(&control->standby_slot, writer->session->slot);
             report(writer, "standby");
+            tarn_writer_durable_measure(writer);
         }
         waited = true;
         if (wait_for_predecessor(writer, &known)) {
@@ -180,6 +179,8 @@ static int take_role(struct tarn_writer *writer)
             break;
         }
     }
+    if (result == 0 && !waited)
+        tarn_writer_durable_measure(writer);
     if (known.fd >= 0)
         close(known.fd);
     if (tarn_load_relaxed(&control->standby_slot) == writer->session->slot)
@@ -196,6 +197,15 @@ static void give_role_back(struct tarn_writer *writer)
 
 /* What it works with. */
 
+static void use_capabilities(struct tarn_writer *writer, const struct tarn_io_capabilities *io)
+{
+    tarn_writer_arena_run_max(writer, io->transfer_bytes_max);
+    writer->durable =
+        io->durable_writes && (writer->options.durable == TARN_WRITER_DURABLE_ALWAYS ||
+                               (writer->options.durable == TARN_WRITER_DURABLE_MEASURED &&
+                                writer->synced_ns != 0 && writer->durable_ns < writer->synced_ns));
+}
+
 static int open_io(struct tarn_writer *writer)
 {
     const struct arena *arena = &writer->arena;
@@ -210,7 +220,7 @@ static int open_io(struct tarn_writer *writer)
     };
     int result = tarn_io_open(&options, &writer->io);
     if (result == 0)
-        tarn_writer_arena_run_max(writer, tarn_io_capabilities(writer->io)->transfer_bytes_max);
+        use_capabilities(writer, tarn_io_capabilities(writer->io));
     return result;
 }
 
@@ -263,6 +273,16 @@ static void publish_figures(struct tarn_writer *writer, uint64_t takeover_ns)
     info->registered_files = io->registered_files;
     info->deferred = io->deferred;
     info->depth = writer->arena.chunk_count;
+    info->depth_asked = writer->options.depth;
+    info->staging_bytes = (uint32_t)writer->arena.bytes;
+    info->run_bytes = writer->arena.run_pages_max << writer->view->page_shift;
+    info->background_depth = tarn_writer_background_depth(writer, false);
+    info->background_calm_depth = tarn_writer_background_depth(writer, true);
+    info->durable = writer->durable;
+    info->durable_asked = writer->options.durable;
+    info->durable_able = io->durable_writes;
+    info->durable_ns = writer->durable_ns;
+    info->synced_ns = writer->synced_ns;
     info->refused = io->refused;
     info->buffer_refused = io->buffer_refused;
     info->files_refused = io->files_refused;
@@ -281,7 +301,9 @@ static int take_over(struct tarn_writer *writer)
     tarn_store_release(&control->writer_slot, writer->session->slot);
     tarn_store_relaxed(&writer->session->shared->role, ROLE_WRITER);
     tarn_reap_all(writer->pool, writer->session);
-    unsigned depth = writer->options.depth < DEPTH_MAX ? writer->options.depth : DEPTH_MAX;
+    unsigned depth = writer->options.depth == 0          ? DEPTH_DEFAULT
+                     : writer->options.depth < DEPTH_MAX ? writer->options.depth
+                                                         : DEPTH_MAX;
     int result = tarn_writer_arena_open(writer, depth);
     if (result == 0)
         result = open_io(writer);
@@ -388,6 +410,11 @@ static int64_t wait_time(const struct tarn_writer *writer, bool holders)
         return 0;
     if (next_ns != 0 && (wait_ns < 0 || (int64_t)(next_ns - now_ns) < wait_ns))
         wait_ns = (int64_t)(next_ns - now_ns);
+    if (writer->paced) {
+        int64_t left_ns = (int64_t)(writer->paced_ns - writer->now_ns);
+        if (wait_ns < 0 || left_ns < wait_ns)
+            wait_ns = left_ns;
+    }
     if (writer->busy_pages && (wait_ns < 0 || (int64_t)writer->busy_wait_ns < wait_ns))
         wait_ns = (int64_t)writer->busy_wait_ns;
     return wait_ns;

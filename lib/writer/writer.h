@@ -8,10 +8,18 @@
 #include "lib/internal.h"
 #include "lib/io/io.h"
 
+/* Whether a few pages that somebody waits for are made durable by their write alone. */
+enum tarn_writer_durable {
+    TARN_WRITER_DURABLE_MEASURED = 0, /* if that is the quicker way */
+    TARN_WRITER_DURABLE_ALWAYS = 1,   /* where the kernel can */
+    TARN_WRITER_DURABLE_NEVER = 2,
+};
+
 struct tarn_writer_options {
     enum tarn_io_backend backend;
     const struct tarn_io_ops *io_ops; /* not NULL: instead of it, for tests and measurements */
-    unsigned depth;  /* 0: 64 */
+    unsigned depth;                   /* writes in flight; 0: 64 */
+    enum tarn_writer_durable durable;
     bool no_standby; /* -EBUSY instead of waiting while another writer lives */
     /* Told (from the thread that runs) when the role changes; may be NULL. */
     void (*report)(void *context, const char *text);

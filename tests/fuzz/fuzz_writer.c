@@ -100,7 +100,8 @@ static void keep_directory(void)
 
 static void run_writer(struct input *input)
 {
-    static const struct tarn_writer_options options = {.no_standby = true, .depth = 4};
+    static const struct tarn_writer_options options = {
+        .no_standby = true, .depth = 4, .durable = TARN_WRITER_DURABLE_ALWAYS};
     struct tarn_writer *writer;
     hooks_begin_call();
     if (tarn_writer_open(world.pool[1], &options, &writer) < 0)

@@ -185,7 +185,10 @@ int operation_build(struct actor *actor)
 
 static int open_writer(struct actor *actor)
 {
-    static const struct tarn_writer_options options = {.depth = DEPTH};
+    /* Both ways to durability, by a bit of what was drawn. */
+    const struct tarn_writer_options options = {
+        .depth = DEPTH,
+        .durable = actor->page % 2 == 0 ? TARN_WRITER_DURABLE_ALWAYS : TARN_WRITER_DURABLE_NEVER};
 
     return tarn_writer_open(actor->pool, &options, &actor->writer);
 }

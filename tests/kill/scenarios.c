@@ -13,6 +13,7 @@
 #define WRITER SCENARIO_WRITER
 #define STOPS  SCENARIO_STOPS
 #define SLOW   SCENARIO_SLOW_DISK
+#define DSYNC  SCENARIO_DURABLE
 
 const struct scenario scenarios[] = {
     {"pin_evict", 0, 0, {"p0"}, {"p0 h0", "e0 p1"}},
@@ -50,6 +51,9 @@ const struct scenario scenarios[] = {
     {"flush_two", 1, SLOW, {"w0 w1"}, {"f0", "f1"}},
     {"flush_abort", 1, WRITER, {"w0"}, {"f0", "a0"}},
     {"flush_again", 1, SLOW, {"w0"}, {"k0 w0 f0", "w0"}},
+    {"durable_kill", 1, KILLS | DSYNC, {0}, {"w0 f0", "w1 f1"}},
+    {"durable_change", 1, WRITER | DSYNC, {"w0"}, {"f0", "w0 w0"}},
+    {"durable_again", 1, SLOW | DSYNC, {"w0"}, {"k0 w0 f0", "w0"}},
     {"flush_stopped", 1, STOPS, {"w0 w1"}, {"f0", "f1"}},
     {"takeover", 2, KILLS | WRITER, {0}, {"w0 f0 w0 f0"}},
     {"takeover_slow", 2, KILLS | WRITER | SLOW, {0}, {"w0 k0 w0 f0"}},
@@ -86,7 +90,8 @@ static const struct scenario *draw_scenario(uint64_t seed)
     snprintf(name, sizeof name, "drawn-%" PRIu64, seed);
     scenario = (struct scenario){.name = name, .writers = writers};
     scenario.flags = (world_draw(&state, 2) == 0 ? KILLS : 0) | (writer ? WRITER : 0) |
-                     (world_draw(&state, 4) == 0 ? SLOW : 0);
+                     (world_draw(&state, 4) == 0 ? SLOW : 0) |
+                     (world_draw(&state, 2) == 0 ? DSYNC : 0);
     for (unsigned i = 0; i < 2 + world_draw(&state, 2); i++) {
         draw_script(&state, (unsigned)world_draw(&state, 3), writers > 0, set_up[i]);
         draw_script(&state, 1 + (unsigned)world_draw(&state, 3), writers > 0, run[i]);

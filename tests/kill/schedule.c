@@ -43,7 +43,7 @@ static struct {
 void schedule_prepare(const struct scenario *which)
 {
     scenario = which;
-    script_begin(1, scenario->writers);
+    script_begin(1, scenario->writers, (scenario->flags & SCENARIO_DURABLE) != 0);
     for (unsigned i = 0; i < SCENARIO_PLAYERS && scenario->run[i] != NULL; i++)
         script_player();
     for (unsigned i = 0; i < script.player_count; i++) {

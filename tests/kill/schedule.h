@@ -21,6 +21,7 @@ enum {
     SCENARIO_WRITER = 4, /* the writer is one of those that take turns */
     SCENARIO_STOPS = 8,  /* who has lost the turn stands still until all others are done */
     SCENARIO_SLOW_DISK = 16,
+    SCENARIO_DURABLE = 32, /* the writer uses durable writes */
 };
 
 struct scenario {

@@ -96,6 +96,7 @@ static const struct {
     {PLANTED_CLEANED_WHATEVER_MARK, "flush_change"},
     {PLANTED_CLEAN_BEFORE_SYNC, "flush_change"},
     {PLANTED_SYNC_TAKES_LATER_WRITES, "flush_two"},
+    {PLANTED_DURABLE_NOT_ASKED_FOR, "durable_change"},
     {PLANTED_COUNT_LOWERED_AFTER_SCAN, "truncate_writer"},
     {PLANTED_COUNT_RAISED_BEFORE_SIZE, "extend"},
 };

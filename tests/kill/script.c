@@ -629,7 +629,10 @@ static int make_pool(struct actor *actor)
 
 static int write_forever(struct actor *actor)
 {
-    struct tarn_writer_options options = {.backend = TARN_IO_URING, .depth = 4};
+    struct tarn_writer_options options = {.backend = TARN_IO_URING,
+                                          .depth = 4,
+                                          .durable = script.durable ? TARN_WRITER_DURABLE_ALWAYS
+                                                                    : TARN_WRITER_DURABLE_NEVER};
     struct tarn_message message;
     int result = tarn_attach(POOL_NAME, NULL, &actor->pool, &message);
 
@@ -673,10 +676,11 @@ struct process *script_writer(unsigned which)
     return writers[which];
 }
 
-void script_begin(uint64_t seed, unsigned writer_count)
+void script_begin(uint64_t seed, unsigned writer_count, bool durable)
 {
     world_begin(seed);
-    script = (struct script_state){.sequence = 1, .committed = 2, .flush_ns_max = UINT64_MAX};
+    script = (struct script_state){
+        .sequence = 1, .committed = 2, .flush_ns_max = UINT64_MAX, .durable = durable};
     for (unsigned page = 0; page < SCRIPT_PAGES; page++)
         script.truth[page] = (struct page_truth){1, 1};
     looker = process_new();

@@ -67,6 +67,7 @@ struct script_state {
     uint64_t sequence;
     uint64_t committed; /* by sequence number, a bit each */
     uint64_t flush_ns_max;
+    bool durable;            /* single pages by durable writes */
     char wrong[SCRIPT_TEXT]; /* empty: nothing yet */
 };
 
@@ -74,7 +75,7 @@ extern struct script_state script;
 
 /* A pool of its own, a file of SCRIPT_PAGES pages on disk, a process that looks in the end and so
  * many writers: the first has the role, the second stands by. */
-void script_begin(uint64_t seed, unsigned writer_count);
+void script_begin(uint64_t seed, unsigned writer_count, bool durable);
 
 struct process *script_writer(unsigned which);
 
