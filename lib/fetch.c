@@ -161,7 +161,7 @@ static bool make_room(struct tarn_session *session, uint32_t victim)
 {
     if (victim < session->view.geometry.frame_count && tarn_frame_evict(session, victim))
         return true;
-    tarn_wake_writer(session->pool);
+    tarn_call_cleaner(session->pool);
     return false;
 }
 

@@ -43,7 +43,7 @@ void tarn_frame_loaded(struct tarn_session *session)
     if (++session->loads < (every < CALL_EVERY_MAX ? every : CALL_EVERY_MAX))
         return;
     session->loads = 0;
-    tarn_wake_writer(session->pool);
+    tarn_call_cleaner(session->pool);
 }
 
 void tarn_frames_freed(struct tarn_pool *pool)
@@ -302,7 +302,7 @@ int tarn_frame_claim_again(struct tarn_session *session, bool again, uint32_t *r
     }
     if (frame == TARN_NO_FRAME) {
         tarn_counter(session, COUNTER_STALLS, !again);
-        tarn_wake_writer(session->pool);
+        tarn_call_cleaner(session->pool);
         /* Twice around wears every access hint but KEEP down; what is left is in use. */
         for (unsigned looked = 0; frame == TARN_NO_FRAME; looked += 1024) {
             if (tarn_frames_evict(session, 4, 1024) > 0) {

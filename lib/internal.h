@@ -273,6 +273,9 @@ void tarn_options_unlock(int fd);
 /* Wakes the writer if it sleeps: after what it shall see has been stored. */
 void tarn_wake_writer(struct tarn_pool *pool);
 
+/* The same for the cleaner, which looks at frames once more, awake or not. */
+void tarn_call_cleaner(struct tarn_pool *pool);
+
 /* frame.c: free frames and eviction. */
 
 /* Claims a FREE frame, announced in claim place `*ret_claim`, evicting if there is none; never

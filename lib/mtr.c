@@ -791,7 +791,7 @@ int tarn_mtr_commit(struct tarn_session *session, unsigned flags)
     tarn_counter(session, COUNTER_COMMITS, 1);
     if (session->dirtied >= TELL_WRITER_EVERY) {
         session->dirtied = 0;
-        tarn_wake_writer(session->pool);
+        tarn_call_cleaner(session->pool);
     }
     return flags & TARN_COMMIT_FLUSH ? flush_changed(session, changed, changed_count) : 1;
 }

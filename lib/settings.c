@@ -227,6 +227,6 @@ int tarn_pool_set(struct tarn_pool *pool, const char *const *assignments, unsign
         tarn_options_unlock(fd);
     pthread_setcancelstate(cancel_state, NULL);
     if (result == 0)
-        tarn_wake_writer(pool);
+        tarn_call_cleaner(pool);
     return result;
 }

@@ -291,3 +291,9 @@ void tarn_wake_writer(struct tarn_pool *pool)
     }
     tarn_pool_unlock(pool, cancel_state);
 }
+
+void tarn_call_cleaner(struct tarn_pool *pool)
+{
+    tarn_store_relaxed(&pool->view.control->cleaner_called, 1);
+    tarn_wake_writer(pool);
+}

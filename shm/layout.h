@@ -139,8 +139,10 @@ struct tarn_control {      /* SHARED, one page */
     tarn_word
         frames_wanted; /* 1 by who waits for a frame, 0 by who wakes; a hint that may stay 1 */
     uint8_t pad2[TARN_LINE_BYTES - 2 * 8];
-    tarn_word writer_sleeps; /* writer only: 1 by CAS before it sleeps, 0 when it is awake */
-    uint8_t pad3[TARN_LINE_BYTES - 8];
+    tarn_word writer_sleeps;  /* writer only: 1 by CAS before it sleeps, 0 when it is awake */
+    tarn_word cleaner_called; /* 1 by who has used frames up or changed pages, then the flag above
+                                 is read; 0 by the writer, by CAS before it looks */
+    uint8_t pad3[TARN_LINE_BYTES - 2 * 8];
     tarn_word standby_slot; /* hint, stored by the standby */
     tarn_word reaps_early;  /* add, reaper: by PF_EXITING */
     tarn_word reaps;        /* add, reaper */

@@ -292,12 +292,17 @@ START_TEST(pinned_pages_are_not_written_for_frames)
         assert_ok(other, tarn_unpin(other, pins[i]));
     }
     /* Released, they are written and leave like others. */
-    for (uint64_t number = BATCH; number < CLEANER_PAGES - BATCH; number += BATCH) {
-        read_many(number, BATCH);
-        ck_assert(comes_true(frames_in(FRAME_FREE) >= 100));
+    unsigned cached = HELD;
+    for (int round = 0; round < 10 && cached > 0; round++) {
+        for (uint64_t number = BATCH; number < CLEANER_PAGES - BATCH; number += BATCH) {
+            read_many(number, BATCH);
+            ck_assert(comes_true(frames_in(FRAME_FREE) >= 100));
+        }
+        cached = 0;
+        for (unsigned i = 0; i < HELD; i++)
+            cached += is_cached(page(i));
     }
-    for (unsigned i = 0; i < HELD; i++)
-        ck_assert(!is_cached(page(i)));
+    ck_assert_uint_eq(cached, 0);
     for (unsigned i = 0; i < HELD; i++)
         ck_assert(page_has(session, page(i), 1));
 }
@@ -317,6 +322,18 @@ static long switches(void)
     return count;
 }
 
+/* A whole second and more in which it wakes up once at most, among twenty of them. */
+static bool comes_quiet(void)
+{
+    for (int i = 0; i < 20; i++) {
+        long before = switches();
+        sleep_ms(1500);
+        if (switches() - before <= 1)
+            return true;
+    }
+    return false;
+}
+
 /* After demand at its highest, with dirty and pinned pages, and a reserve that cannot be filled. */
 START_TEST(idle_means_idle)
 {
@@ -328,18 +345,8 @@ START_TEST(idle_means_idle)
         assert_ok(session, tarn_pin(session, page(i), 0, &pins[i]));
     for (uint64_t number = 200; number < CLEANER_PAGES - BATCH; number += 40)
         read_many(number, 40);
-    /* Until it sleeps: two looks half a second apart find the same. */
-    long before = -1;
-    ck_assert(comes_true(({
-        long now = switches();
-        bool same = now == before;
-        before = now;
-        sleep_ms(500);
-        same;
-    })));
-    before = switches();
-    sleep_ms(2000);
-    ck_assert_int_le(switches() - before, 1);
+    /* What was begun may take a while. */
+    ck_assert(comes_quiet());
     change(0, 1);
     assert_ok(session, tarn_flush_all(session));
 }

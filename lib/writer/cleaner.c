@@ -233,10 +233,11 @@ void tarn_writer_clean(struct tarn_writer *writer)
     writer->cleaning = false;
     if (!called)
         return;
+    /* Before it looks: who calls from here on is looked at again. */
+    tarn_cas_full(&writer->view->control->cleaner_called, 1, 0);
     writer->demand.next_ns = 0;
     if (tarn_writer_failed(writer) || writer->stopping)
         return;
-    writer->cleaned_ns = tarn_now_ns();
     writer->victims.held_known = false;
     tarn_settings_read(writer->view, writer->setting);
     tidy_some(writer);

@@ -252,7 +252,7 @@ struct tarn_writer {
     uint64_t looked; /* frames, since eviction last got what it wanted */
     struct flush_batch *background;
     uint32_t clean_hand, tidy_hand;
-    uint64_t dirty_counted_ns, cleaned_ns;
+    uint64_t dirty_counted_ns;
 
     bool stop_asked, stopping;
     struct flush_batch *last; /* the flush that it ends with */
