@@ -293,7 +293,8 @@ START_TEST(pinned_pages_are_not_written_for_frames)
     }
     /* Released, they are written and leave like others. */
     unsigned cached = HELD;
-    for (int round = 0; round < 10 && cached > 0; round++) {
+    for (int round = 0; round < 100 && cached > 0; round++) {
+        sleep_ms(round); /* a disk that is busy */
         for (uint64_t number = BATCH; number < CLEANER_PAGES - BATCH; number += BATCH) {
             read_many(number, BATCH);
             ck_assert(comes_true(frames_in(FRAME_FREE) >= 100));
