@@ -167,6 +167,7 @@ static int attach_place(const struct place *place, const struct tarn_embedded_op
             init.frame_bytes = options->frame_bytes;
             init.page_bytes = options->page_bytes;
             init.session_count = options->session_count;
+            init.policy = options->policy;
         }
         result = tarn_init(place->name, &init, message);
         return result < 0 ? result : tarn_attach(place->name, NULL, ret_pool, message);

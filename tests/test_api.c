@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Pools, files, pins, flushes, sessions, as tarn.h says; in one process and between forked ones. */
+#include "lib/directory.h"
 #include "tests/pool.h"
 
 /* Words. */
@@ -43,6 +44,24 @@ START_TEST(temporary_pool_leaves_nothing)
     ck_assert_int_eq(tarn_detach(pool), 0);
     ck_assert(!exists(directory));
     ck_assert(!exists(segment));
+}
+END_TEST
+
+START_TEST(embedded_pool_has_the_policy_asked_for)
+{
+    struct tarn_embedded_options options = {
+        .size = sizeof(options), .directory = test_path("pool"), .policy = "lru"};
+    struct tarn_directory_options kept;
+    struct tarn_message message = {""};
+
+    ck_assert_int_eq(tarn_open_embedded(&options, &pool, &session, &message), 0);
+    ck_assert_int_eq(tarn_directory_read_options(pool->directory_fd, &kept, &message), 0);
+    ck_assert_str_eq(kept.policy, "lru");
+    ck_assert_int_eq(tarn_detach(pool), 0);
+    options.directory = test_path("other");
+    options.policy = "fifo";
+    assert_fails_with(message, -EINVAL, "no policy 'fifo'",
+                      tarn_open_embedded(&options, &pool, &session, &message));
 }
 END_TEST
 
@@ -751,6 +770,7 @@ void test_suite(Suite *suite)
     tcase_add_test(tcase, page_ids_hold_file_and_number);
     tcase_add_test(tcase, every_result_has_words);
     tcase_add_test(tcase, temporary_pool_leaves_nothing);
+    tcase_add_test(tcase, embedded_pool_has_the_policy_asked_for);
     tcase_add_test(tcase, directory_keeps_its_files);
     tcase_add_test(tcase, files_keep_their_ids_from_one_opening_to_the_next);
     tcase_add_test(tcase, temporary_file_is_gone_at_the_next_opening);

@@ -282,6 +282,8 @@ struct tarn_embedded_options {
     uint64_t frame_bytes;   /* 0: 64 MiB */
     uint32_t page_bytes;    /* 0: 4096 */
     uint32_t session_count; /* 0: 64 */
+    const char *policy;     /* as in struct tarn_init_options; of a directory that is a pool already
+                               the one that it was made with counts, as for the sizes */
 };
 
 /* Pool, writer and first session in one call: no name, no daemon. The writer is a thread of this
