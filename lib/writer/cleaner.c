@@ -14,8 +14,8 @@
 #define EVICT_BATCH   64u
 #define EVICT_LOOKS   1024u /* that a search without success counts as */
 #define TIDY_BUCKETS  64u
-#define CLEAN_PAGES   1024u                       /* in one background batch, at most */
-#define SAMPLES_MAX   16384u                      /* descriptors that an estimate looks at */
+#define CLEAN_PAGES   1024u /* in one background batch, at most */
+#define SAMPLES_MAX   2048u /* descriptors that an estimate looks at: a cache miss each */
 #define COUNT_WAIT_NS ((uint64_t)10 * NS_PER_MS)  /* between two estimates */
 #define RATE_NS       ((uint64_t)4 * NS_PER_MS)   /* over which use is measured */
 #define DECAY_NS      ((uint64_t)200 * NS_PER_MS) /* in which an eighth of the peak is forgotten */
