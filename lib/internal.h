@@ -266,7 +266,7 @@ void tarn_sleep_ns(int64_t ns);
 /* The writer's FIFO, beside the segment; TARN_PATH_BYTES. */
 void tarn_wake_path(const char *segment_path, char *ret_path);
 
-/* Takes the byte of the options: a descriptor that holds it. -EBUSY: somebody has had it for 5 s. */
+/* Takes the byte of the options: a descriptor that holds it. -EBUSY: somebody has had it 5 s. */
 int tarn_options_lock(struct tarn_pool *pool);
 void tarn_options_unlock(int fd);
 

@@ -179,8 +179,9 @@ static int store(struct tarn_pool *pool, const uint64_t *words)
         result = tarn_directory_write_options(pool->directory_fd, &options, &message);
     if (result < 0)
         return tarn_pool_fail(pool, result, "%s", message.text);
-    /* Who destroys waits for the byte, but not for ever for one that is stopped here. While the lock
-     * file is there the options are still needed: to flush, or to open an embedded pool again. */
+    /* Who destroys waits for the byte, but not for ever for one that is stopped here. While the
+     * lock file is there the options are still needed: to flush, or to open an embedded pool
+     * again. */
     if (!tarn_directory_has_lock(pool->directory_fd, pool->lock_fd)) {
         unlinkat(pool->directory_fd, TARN_DIRECTORY_OPTIONS, 0);
         return is_destroyed(pool);
