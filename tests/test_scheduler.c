@@ -346,6 +346,37 @@ START_TEST(who_waits_goes_ahead_of_the_cleaner)
 }
 END_TEST
 
+/* Only while the writer does nothing. */
+static uint64_t held_pages(void)
+{
+    uint64_t count = 0;
+
+    for (const struct tarn_io_request *held = disk.held.first; held != NULL; held = held->next)
+        count += request_count(held);
+    return count;
+}
+
+/* Four writes as long as they may be would be all of it. */
+START_TEST(cleaner_has_half_of_the_staging_memory_at_most)
+{
+    struct work work;
+
+    begin(_i, DEPTH, TARN_WRITER_DURABLE_NEVER, hold_writes);
+    for (unsigned i = 0; i < 400; i++)
+        fill_page(session, page(i), 5);
+    clean_all();
+    ck_assert(cleaner_comes_to(disk.held_count >= 2));
+    sleep_ms(50);
+    ck_assert_uint_le(held_pages(), DEPTH * 32 / 2);
+    disk.fate = pass_the_waiters_page;
+    fill_page(session, page(501), 1);
+    start_work(&work, flush_page, open_session(pool), page(501), -1);
+    ck_assert_int_eq(end_work(&work), 0);
+    ck_assert_uint_ge(disk.held_count, 2);
+    end();
+}
+END_TEST
+
 START_TEST(who_waits_for_a_page_in_flight_comes_after_that_write)
 {
     struct work work;
@@ -424,7 +455,7 @@ START_TEST(cleaner_is_not_starved_by_those_who_wait)
     ck_assert(comes_true(passes_left == 0));
     sleep_ms(20);
     /* Everybody else stands still. */
-    ck_assert_uint_eq(disk.held_count, DEPTH);
+    ck_assert(comes_true(disk.held_count == DEPTH));
     disk.fate = hold_writes;
     ck_assert_uint_ge(held_of_file(cleaners_file), 1);
     disk.fate = NULL;
@@ -627,6 +658,42 @@ START_TEST(failed_durable_write_counts_as_a_failed_sync)
 }
 END_TEST
 
+static _Atomic int fate_of_nine = DISK_HOLDS, fate_of_eleven = DISK_HOLDS;
+
+static int fail_nine_then_eleven(const struct tarn_io_request *request)
+{
+    if (request->durable)
+        return request_writes(request, file, 9) ? fate_of_nine : fate_of_eleven;
+    return request->kind == TARN_IO_REQUEST_SYNC && syncs_held ? DISK_HOLDS : DISK_PASSES;
+}
+
+/* A durable write from before a failure that fails after it may have been told of what was written
+ * in between. */
+START_TEST(late_failure_of_a_durable_write_loses_what_was_written_since)
+{
+    struct work nine, eleven;
+
+    begin(_i, DEPTH, TARN_WRITER_DURABLE_ALWAYS, fail_nine_then_eleven);
+    syncs_held = true;
+    fill_page(session, page(9), 1);
+    fill_page(session, page(11), 1);
+    start_work(&nine, flush_page, open_session(pool), page(9), -1);
+    start_work(&eleven, flush_page, open_session(pool), page(11), -1);
+    ck_assert(comes_true(disk.held_count == 2));
+    fate_of_nine = -EIO;
+    /* Without durability, and its sync is held. */
+    ck_assert(comes_true(seen_writes(file, 9) == 1 && disk.held_count == 2));
+    fate_of_eleven = -EIO;
+    ck_assert(comes_true(seen_writes(file, 11) == 1));
+    syncs_held = false;
+    ck_assert_int_eq(end_work(&nine), 0);
+    ck_assert_int_eq(end_work(&eleven), 0);
+    ck_assert_uint_eq(seen_writes(file, 9), 2);
+    ck_assert_uint_eq(tarn_load_relaxed(&pool->view.control->failed), 0);
+    end();
+}
+END_TEST
+
 static int fail_all_of_nine(const struct tarn_io_request *request)
 {
     return request_writes(request, file, 9) ? -EIO : DISK_PASSES;
@@ -669,6 +736,7 @@ void test_suite(Suite *suite)
 
     TCase *classes = test_case(suite, "classes", 60);
     add(classes, who_waits_goes_ahead_of_the_cleaner);
+    add(classes, cleaner_has_half_of_the_staging_memory_at_most);
     add(classes, who_waits_for_a_page_in_flight_comes_after_that_write);
     add(classes, backlog_of_the_cleaner_blocks_no_flush_of_everything);
     add(classes, cleaner_is_not_starved_by_those_who_wait);
@@ -686,5 +754,6 @@ void test_suite(Suite *suite)
     add(durable, single_page_is_durable_by_one_write);
     add(durable, refused_durable_write_is_written_and_synced);
     add(durable, failed_durable_write_counts_as_a_failed_sync);
+    add(durable, late_failure_of_a_durable_write_loses_what_was_written_since);
     add(durable, page_that_cannot_be_written_ends_no_durability);
 }

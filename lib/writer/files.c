@@ -33,7 +33,7 @@ static int place_file(struct tarn_writer *writer, uint32_t id, int fd)
     file->block = fstat(fd, &status) == 0 && S_ISBLK(status.st_mode);
     file->temporary = writer->records[id].kind == FILE_TEMPORARY;
     file->sync_failures = file->write_failures = 0;
-    file->dropped = false;
+    file->dropped = file->durable_refused = false;
     if (id > writer->file_last)
         writer->file_last = id;
     return 0;

@@ -172,8 +172,7 @@ static unsigned left_for(const struct tarn_writer *writer, enum flush_class clas
     for (unsigned other = 0; other < FLUSH_CLASSES; other++)
         if (other != class && writer->wanted[other] && used[other] < sure)
             kept += sure - used[other];
-    unsigned left = free > kept ? free - kept : 0;
-    return left;
+    return free > kept ? free - kept : 0;
 }
 
 static bool is_calm(const struct tarn_writer *writer)
@@ -195,6 +194,13 @@ static uint32_t room_for(struct tarn_writer *writer, enum flush_class class)
         left_for(writer, class, arena->free_place_count, arena->place_count, arena->used_places);
     if (room > arena->run_pages_max)
         room = arena->run_pages_max;
+    if (class == FLUSH_BACKGROUND) {
+        uint32_t most = arena->place_count / BACKGROUND_SHARE, used = arena->used_places[class];
+        uint32_t left = most > used ? most - used : 0;
+        room = left < room ? left : room;
+    }
+    if (room == 0)
+        return 0;
     if (left_for(writer, class, arena->free_chunk_count, arena->chunk_count, arena->used_chunks) ==
         0)
         return 0;
@@ -448,6 +454,18 @@ static void count_write(struct tarn_writer *writer, const struct chunk *chunk, i
     }
 }
 
+/* What was written and not synced may be lost, and the kernel may have marked it clean: all of it
+ * is written again. */
+static void writes_lost(struct tarn_writer *writer, struct data_file *file)
+{
+    file->epoch++;
+    for (uint32_t i = 0; i < file->syncing.count; i++)
+        image_lost(writer, &file->syncing.pages[i]);
+    for (uint32_t i = 0; i < file->written.count; i++)
+        image_lost(writer, &file->written.pages[i]);
+    file->syncing.count = file->written.count = 0;
+}
+
 void tarn_writer_write_completed(struct tarn_writer *writer, uint32_t index, int64_t result)
 {
     struct chunk *chunk = &writer->arena.chunks[index];
@@ -455,7 +473,8 @@ void tarn_writer_write_completed(struct tarn_writer *writer, uint32_t index, int
     int64_t bytes = (int64_t)chunk->page_count << writer->view->page_shift;
     int error = result == bytes ? 0 : result < 0 ? (int)result : -EIO;
     bool refused = chunk->durable && error == -EOPNOTSUPP;
-    bool sync_failed = chunk->durable && error != 0 && !refused && chunk->epoch == file->epoch;
+    bool told = chunk->durable && error != 0 && !refused;
+    bool newest = chunk->epoch == file->epoch;
     bool cleaned = false;
     if (refused)
         file->durable_refused = true;
@@ -471,9 +490,12 @@ void tarn_writer_write_completed(struct tarn_writer *writer, uint32_t index, int
     if (file->temporary)
         temporary_durable(writer, file);
     tarn_writer_chunk_give(writer, chunk);
-    /* The kernel tells of a failed sync once, and may have told it to this write. */
-    if (sync_failed)
+    /* The kernel tells of a failed sync once, and may have told it to this write: also of what was
+     * written after another failure. That one has counted already. */
+    if (told && newest)
         tarn_writer_sync_failed(writer, chunk->file, error);
+    else if (told)
+        writes_lost(writer, file);
 }
 
 bool tarn_writer_writes_beyond(const struct tarn_writer *writer, uint32_t file, uint64_t count)
@@ -514,13 +536,7 @@ void tarn_writer_sync_failed(struct tarn_writer *writer, uint32_t id, int error)
     tarn_fetch_add_full(&writer->view->files[id].errors, 1);
     tarn_counter(writer->session, COUNTER_WRITE_ERRORS, 1);
     back_off(writer, file);
-    /* The kernel may have marked them clean: all of them are written again. */
-    file->epoch++;
-    for (uint32_t i = 0; i < file->syncing.count; i++)
-        image_lost(writer, &file->syncing.pages[i]);
-    for (uint32_t i = 0; i < file->written.count; i++)
-        image_lost(writer, &file->written.pages[i]);
-    file->syncing.count = file->written.count = 0;
+    writes_lost(writer, file);
     if (++file->sync_failures >= 2)
         fail_for_good(writer, error);
 }
