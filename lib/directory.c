@@ -81,6 +81,18 @@ static int write_all(int fd, const char *text, size_t bytes)
     return 0;
 }
 
+/* What root, or another one of the group, writes stays theirs who could read what it replaces. */
+static int keep_owner(int directory_fd, const char *name, int fd, mode_t mode)
+{
+    struct stat old, made;
+    if (fstatat(directory_fd, name, &old, AT_SYMLINK_NOFOLLOW) != 0 || fstat(fd, &made) != 0 ||
+        (old.st_uid == made.st_uid && old.st_gid == made.st_gid) ||
+        fchown(fd, old.st_uid, old.st_gid) == 0)
+        return 0;
+    bool others = (mode & S_IRWXG) != 0 && old.st_gid != made.st_gid;
+    return !others || fchown(fd, (uid_t)-1, old.st_gid) == 0 ? 0 : -errno;
+}
+
 /* Whoever reads the file sees the old text or the new one, after a power cut too. */
 static int write_text(int directory_fd, const char *name, mode_t mode, const char *text,
                       size_t bytes, struct tarn_message *message)
@@ -90,6 +102,8 @@ static int write_text(int directory_fd, const char *name, mode_t mode, const cha
     int fd = openat(directory_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
                     0600);
     int result = fd < 0 ? -errno : 0;
+    if (result == 0)
+        result = keep_owner(directory_fd, name, fd, mode);
     if (result == 0 && fchmod(fd, mode) != 0)
         result = -errno;
     if (result == 0)

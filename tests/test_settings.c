@@ -158,6 +158,20 @@ START_TEST(what_cannot_be_kept_is_not_set)
 }
 END_TEST
 
+START_TEST(what_root_sets_stays_the_owners)
+{
+    struct stat status;
+
+    if (chown(file_path("options"), 4711, 4712) != 0)
+        return; /* not root */
+    ck_assert_int_eq(set("free_frames_low=7"), 0);
+    ck_assert_int_eq(stat(file_path("options"), &status), 0);
+    ck_assert_uint_eq(status.st_uid, 4711);
+    ck_assert_uint_eq(status.st_gid, 4712);
+    ck_assert_uint_eq(status.st_mode & 0777, 0600);
+}
+END_TEST
+
 /* Each thread sets both marks, to values that are far apart. */
 static void *set_both(void *argument)
 {
@@ -340,6 +354,7 @@ void test_suite(Suite *suite)
     tcase_add_test(tcase, what_is_out_of_bounds_changes_nothing);
     tcase_add_test(tcase, what_is_set_outlives_the_segment);
     tcase_add_test(tcase, what_cannot_be_kept_is_not_set);
+    tcase_add_test(tcase, what_root_sets_stays_the_owners);
     tcase_add_test(tcase, those_who_set_at_once_take_turns);
     tcase_add_test(tcase, who_is_stopped_while_setting_is_waited_for_some_seconds);
     tcase_add_test(tcase, who_sets_while_the_pool_ends_leaves_the_options);
