@@ -175,9 +175,11 @@ static unsigned left_for(const struct tarn_writer *writer, enum flush_class clas
     return free > kept ? free - kept : 0;
 }
 
+/* Who waits for a frame waits for the cleaner, and is no less in a hurry. */
 static bool is_calm(const struct tarn_writer *writer)
 {
-    return writer->now_ns - writer->waited_ns < CALM_NS;
+    return writer->now_ns - writer->waited_ns < CALM_NS &&
+           tarn_load_relaxed(&writer->view->control->frames_wanted) == 0;
 }
 
 unsigned tarn_writer_background_depth(const struct tarn_writer *writer, bool calm)
