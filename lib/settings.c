@@ -181,8 +181,10 @@ static int store(struct tarn_pool *pool, const uint64_t *words)
         return tarn_pool_fail(pool, result, "%s", message.text);
     /* Who destroys waits for the byte, but not for ever for one that is stopped here. While the
      * lock file is there the options are still needed: to flush, or to open an embedded pool
-     * again. */
-    if (!tarn_directory_has_lock(pool->directory_fd, pool->lock_fd)) {
+     * again. Not to be able to look proves nothing. */
+    struct stat status;
+    if (fstatat(pool->directory_fd, TARN_DIRECTORY_LOCK, &status, AT_SYMLINK_NOFOLLOW) != 0 &&
+        errno == ENOENT) {
         unlinkat(pool->directory_fd, TARN_DIRECTORY_OPTIONS, 0);
         return is_destroyed(pool);
     }
