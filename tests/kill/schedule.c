@@ -60,8 +60,10 @@ void schedule_prepare(const struct scenario *which)
             process_kill(script.players[i].process, false);
         else
             script_call(&script.players[i], scenario->run[i]);
-    if (scenario->flags & SCENARIO_STOPS)
+    if (scenario->flags & SCENARIO_STOPS) {
         script.flush_ns_max = FLUSH_NS;
+        world_settle_for(FLUSH_NS); /* the writer looks by itself for a while */
+    }
     if (script.wrong[0] != 0)
         world_fail("%s: %s", scenario->name, script.wrong);
     turns.count = 0;

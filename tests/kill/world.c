@@ -309,6 +309,25 @@ void world_settle(void)
     world_fail("those that serve never wait");
 }
 
+void world_settle_for(uint64_t ns)
+{
+    for (unsigned i = 0; i < WAITS_MAX; i++) {
+        uint64_t next = UINT64_MAX;
+
+        world_settle();
+        for (unsigned j = 0; j < WORLD_PROCESSES; j++) {
+            const struct process *process = &world.processes[j];
+
+            if (process->serves && process->state == PROCESS_WAITS && process->wake_ns < next)
+                next = process->wake_ns;
+        }
+        if (next == UINT64_MAX || next > world.now_ns + ns)
+            return;
+        world.now_ns = next > world.now_ns ? next : world.now_ns;
+    }
+    world_fail("those that serve have something to do again and again");
+}
+
 void process_let_wait(struct process *process)
 {
     if (process->state != PROCESS_WAITS)

@@ -170,6 +170,9 @@ void process_let_wait(struct process *process);
  * it. */
 void world_settle(void);
 
+/* The same, and time passes until they have nothing to do by themselves for so long. */
+void world_settle_for(uint64_t ns);
+
 void process_kill(struct process *process, bool locks_stay);
 void process_take_apart(struct process *process);
 
