@@ -58,7 +58,10 @@ static void change_and_stop(void *argument)
     kill(getpid(), SIGSTOP);
 }
 
-/* The dead session's slot, which nobody reaps until the test does: the writer is stopped. */
+static int cancel_state;
+
+/* The dead session's slot, which nobody reaps until the test does: the writer is a thread of this
+ * handle, and waits for its mutex. */
 static struct tarn_slot *begin_with_dead_change(void)
 {
     char name[64];
@@ -72,8 +75,7 @@ static struct tarn_slot *begin_with_dead_change(void)
     ck_assert(WIFSTOPPED(status));
     unsigned slot = slot_of_process(pool, child);
     ck_assert_uint_ne(slot, 0);
-    /* The claim byte is taken: reapers pass it over. */
-    ck_assert_int_eq(tarn_lock_byte(pool->ask_fd, TARN_LOCK_CLAIM + slot, F_WRLCK), 0);
+    cancel_state = tarn_pool_lock(pool);
     kill_process(child);
     return tarn_view_slot(&pool->view, slot);
 }
@@ -84,7 +86,7 @@ static void reap_dead_change(struct tarn_slot *shared)
 
     while (tarn_view_slot(&pool->view, slot) != shared)
         slot++;
-    ck_assert_int_eq(tarn_lock_byte(pool->ask_fd, TARN_LOCK_CLAIM + slot, F_UNLCK), 0);
+    tarn_pool_unlock(pool, cancel_state);
     tarn_reap(pool, slot, session);
     wait_until(tarn_load_acquire(&shared->state) == SLOT_FREE);
 }
