@@ -66,7 +66,8 @@ ssize_t __wrap_preadv64v2(int fd, const struct iovec *pieces, int count, off_t o
     const struct tarn_page_id *id = missed;
     bool meets = id != NULL && (uint64_t)offset / PAGE_BYTES == tarn_page_number(*id);
     enum fault fault = meets ? fault_of_call() : FAULT_NONE;
-    struct iovec half = {pieces->iov_base, pieces->iov_len / 2};
+    /* Whole sectors, as devices have them. */
+    struct iovec half = {pieces->iov_base, pieces->iov_len / 2 / 512 * 512};
 
     if (fault == FAULT_DELAY)
         sleep_ms(5);
