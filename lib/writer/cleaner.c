@@ -227,6 +227,17 @@ static void tidy_some(struct tarn_writer *writer)
     }
 }
 
+/* Looks again when the first of the files that are left alone for an error is tried again. */
+static void expect_retry(struct tarn_writer *writer)
+{
+    for (uint32_t id = 1; id <= writer->file_last; id++) {
+        uint64_t again_ns = writer->files[id].background_ns;
+        if (again_ns > writer->now_ns &&
+            (writer->demand.next_ns == 0 || again_ns < writer->demand.next_ns))
+            writer->demand.next_ns = again_ns;
+    }
+}
+
 void tarn_writer_clean(struct tarn_writer *writer)
 {
     bool called = writer->cleaning;
@@ -254,6 +265,8 @@ void tarn_writer_clean(struct tarn_writer *writer)
                  clean_some(writer, wants_clean || writer->looked >= frames);
     /* The end of the batch calls again, or a session. If there is nothing to write and nothing to
      * evict, everything is in use. */
+    if ((wants_frames || wants_clean) && !began)
+        expect_retry(writer);
     if (!began && writer->background == NULL && !writer->cleaning)
         writer->filling = writer->draining = false;
 }

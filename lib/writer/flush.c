@@ -394,9 +394,12 @@ static bool list_add(struct staged_list *list, const struct staged_page *page)
     return true;
 }
 
-/* The cleaner leaves a file with errors alone for a while, longer each time. */
+/* The cleaner leaves a file with errors alone for a while, longer each time; what fails meanwhile
+ * is of the same time. */
 static void back_off(struct tarn_writer *writer, struct data_file *file)
 {
+    if (file->background_ns > writer->now_ns)
+        return;
     unsigned shift = file->write_failures < 7 ? file->write_failures : 7;
     file->write_failures++;
     file->background_ns = writer->now_ns + ((uint64_t)100 * NS_PER_MS << shift);
