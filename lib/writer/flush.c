@@ -26,6 +26,10 @@
  * if it was late. */
 #define PACED_NS NS_PER_MS
 
+/* Handed to the device together. All that come with one wait would leave it idle while they are
+ * copied; each by itself costs a call. */
+#define SUBMIT_WRITES 8u
+
 #define BUSY_WAIT_NS_MIN (NS_PER_MS / 4)
 #define BUSY_WAIT_NS_MAX (16 * NS_PER_MS)
 
@@ -160,6 +164,9 @@ static void start_write(struct tarn_writer *writer, struct chunk *chunk)
                                flags, io_id(ID_WRITE, index));
     if (result < 0)
         tarn_writer_write_completed(writer, index, result);
+    /* The device begins while the next pages are copied. What it does not take stays queued. */
+    else if (++writer->writes_queued >= SUBMIT_WRITES && tarn_io_submit(writer->io) == 0)
+        writer->writes_queued = 0;
 }
 
 /* Those of a class who have something to write are sure of so many; what of that they do not use is

@@ -222,6 +222,7 @@ struct tarn_writer {
 
     struct arena arena;
     unsigned syncs_in_flight, op_syncs_in_flight;
+    unsigned writes_queued; /* since the last were handed over between two waits */
 
     struct flush_batch *batches; /* oldest first */
     unsigned batch_count[FLUSH_CLASSES];
