@@ -11,7 +11,8 @@
  * A page is pinned by memp_fget(), with DB_MPOOL_DIRTY to be changed. That keeps nobody else from
  * the page (without locks readers saw half a change before anybody was killed), so it is locked
  * under its number with lock_get(), as the library's own access methods do. All pages fit into the
- * cache, so that a page is never in doubt for having been written too late.
+ * cache, so that a page is never in doubt for having been written too late, nor for not having been
+ * written at all: this version loses DB_MPOOL_DIRTY in a check of its flags.
  */
 #include <db.h>
 #include <errno.h>
