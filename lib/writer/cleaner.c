@@ -16,6 +16,7 @@
 #define TIDY_BUCKETS  64u
 #define CLEAN_PAGES   1024u /* in one background batch, at most */
 #define SAMPLES_MAX   2048u /* descriptors that an estimate looks at: a cache miss each */
+#define FREE_SEEN     256u  /* frames looked at to count the FREE ones */
 #define COUNT_WAIT_NS ((uint64_t)10 * NS_PER_MS)  /* between two estimates */
 #define RATE_NS       ((uint64_t)4 * NS_PER_MS)   /* over which use is measured */
 #define DECAY_NS      ((uint64_t)200 * NS_PER_MS) /* in which an eighth of the peak is forgotten */
@@ -27,7 +28,13 @@ void tarn_writer_cleaner_init(struct tarn_writer *writer)
     writer->cleaning = true;
 }
 
-/* FREE frames as the bitmap and then the frames themselves say; not counted beyond `enough`. */
+static bool is_free(const struct tarn_view *view, uint32_t frame)
+{
+    return frame_word_state(tarn_load_relaxed(&view->descriptors[frame].frame_word)) == FRAME_FREE;
+}
+
+/* FREE frames as the bitmap says, and the first of them themselves: a bit that stays behind matters
+ * where there are few. Not counted beyond `enough`. */
 static uint32_t count_free(const struct tarn_writer *writer, uint32_t enough)
 {
     const struct tarn_view *view = writer->view;
@@ -36,10 +43,7 @@ static uint32_t count_free(const struct tarn_writer *writer, uint32_t enough)
         uint64_t bits = tarn_load_relaxed(&view->bitmap[frame / 64]);
         for (; bits != 0 && free < enough; bits &= bits - 1) {
             uint32_t one = frame + (uint32_t)__builtin_ctzll(bits);
-            if (one < view->geometry.frame_count &&
-                frame_word_state(tarn_load_relaxed(&view->descriptors[one].frame_word)) ==
-                    FRAME_FREE)
-                free++;
+            free += one < view->geometry.frame_count && (free >= FREE_SEEN || is_free(view, one));
         }
     }
     return free;

@@ -24,7 +24,7 @@
 
 /* A paced write is as long as the rate allows in this time, and so much is caught up with at most
  * if it was late. */
-#define PACED_NS NS_PER_MS
+#define PACED_NS (NS_PER_MS / 4)
 
 /* Handed to the device together. All that come with one wait would leave it idle while they are
  * copied; each by itself costs a call. */
