@@ -255,6 +255,8 @@ static bool reopen_embedded(void)
         if (result == 0)
             result = tarn_file_drop(worker, data, 0, -1);
     }
+    if (result < 0 && !something_fails)
+        printf("# %d: %s\n", result, tarn_session_message(worker));
     return tarn_detach(own) == 0 && result == 0;
 }
 
