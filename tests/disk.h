@@ -271,4 +271,10 @@ static inline bool is_cached(struct tarn_page_id id)
     return tarn_table_find(&pool->view, id.value, &word) != TARN_NO_FRAME;
 }
 
+/* The test with each backend, which is _i. */
+static inline void add_for_backends(TCase *tcase, const TTest *test)
+{
+    tcase_add_loop_test(tcase, test, TARN_IO_URING, TARN_IO_THREADS + 1);
+}
+
 #endif

@@ -133,4 +133,19 @@ static inline pid_t writer_process(const struct tarn_pool *of)
     return (pid_t)tarn_load_relaxed(&shared->pid);
 }
 
+/* How often a process has gone to sleep. */
+static inline long switches_of(pid_t pid)
+{
+    char path[64], line[256];
+    long count = -1;
+
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    FILE *stream = fopen(path, "r");
+    while (stream != NULL && fgets(line, sizeof(line), stream) != NULL)
+        sscanf(line, "voluntary_ctxt_switches: %ld", &count);
+    if (stream != NULL)
+        fclose(stream);
+    return count;
+}
+
 #endif

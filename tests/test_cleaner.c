@@ -6,7 +6,7 @@
 
 #include "lib/policy/policy.h"
 #include "shm/holds.h"
-#include "tests/pool.h"
+#include "tests/process.h"
 
 enum { CLEANER_FRAMES = 1024, CLEANER_PAGES = 4096, HELD = 16, BATCH = 50 };
 
@@ -309,27 +309,13 @@ START_TEST(pinned_pages_are_not_written_for_frames)
 }
 END_TEST
 
-static long switches(void)
-{
-    char path[64], line[256];
-    long count = -1;
-
-    snprintf(path, sizeof(path), "/proc/%d/status", (int)writer);
-    FILE *stream = fopen(path, "r");
-    while (stream != NULL && fgets(line, sizeof(line), stream) != NULL)
-        sscanf(line, "voluntary_ctxt_switches: %ld", &count);
-    if (stream != NULL)
-        fclose(stream);
-    return count;
-}
-
 /* A whole second and more in which it wakes up once at most, among twenty of them. */
 static bool comes_quiet(void)
 {
     for (int i = 0; i < 20; i++) {
-        long before = switches();
+        long before = switches_of(writer);
         sleep_ms(1500);
-        if (switches() - before <= 1)
+        if (switches_of(writer) - before <= 1)
             return true;
     }
     return false;

@@ -705,45 +705,40 @@ START_TEST(page_that_cannot_be_written_ends_no_durability)
 }
 END_TEST
 
-static void add(TCase *tcase, const TTest *test)
-{
-    tcase_add_loop_test(tcase, test, TARN_IO_URING, TARN_IO_THREADS + 1);
-}
-
 void test_suite(Suite *suite)
 {
     TCase *together = test_case(suite, "together", 60);
-    add(together, page_asked_for_by_several_and_the_cleaner_is_written_once);
-    add(together, scattered_pages_reach_the_full_depth);
-    add(together, neighbours_go_in_writes_of_512_kib);
-    add(together, runs_of_all_lengths_find_room);
+    add_for_backends(together, page_asked_for_by_several_and_the_cleaner_is_written_once);
+    add_for_backends(together, scattered_pages_reach_the_full_depth);
+    add_for_backends(together, neighbours_go_in_writes_of_512_kib);
+    add_for_backends(together, runs_of_all_lengths_find_room);
 
     TCase *all = test_case(suite, "all", 60);
-    add(all, flush_of_everything_waits_for_writes_in_flight);
-    add(all, flush_of_everything_is_not_extended_by_later_changes);
-    add(all, page_that_never_stays_clean_holds_up_no_flush);
-    add(all, flush_of_everything_tells_failures_and_leaves_healthy_pages_durable);
+    add_for_backends(all, flush_of_everything_waits_for_writes_in_flight);
+    add_for_backends(all, flush_of_everything_is_not_extended_by_later_changes);
+    add_for_backends(all, page_that_never_stays_clean_holds_up_no_flush);
+    add_for_backends(all, flush_of_everything_tells_failures_and_leaves_healthy_pages_durable);
 
     TCase *classes = test_case(suite, "classes", 60);
-    add(classes, who_waits_goes_ahead_of_the_cleaner);
-    add(classes, cleaner_has_half_of_the_staging_memory_at_most);
-    add(classes, who_waits_for_a_page_in_flight_comes_after_that_write);
-    add(classes, backlog_of_the_cleaner_blocks_no_flush_of_everything);
-    add(classes, cleaner_is_not_starved_by_those_who_wait);
+    add_for_backends(classes, who_waits_goes_ahead_of_the_cleaner);
+    add_for_backends(classes, cleaner_has_half_of_the_staging_memory_at_most);
+    add_for_backends(classes, who_waits_for_a_page_in_flight_comes_after_that_write);
+    add_for_backends(classes, backlog_of_the_cleaner_blocks_no_flush_of_everything);
+    add_for_backends(classes, cleaner_is_not_starved_by_those_who_wait);
 
     TCase *ends = test_case(suite, "ends", 60);
-    add(ends, waiter_that_dies_holds_up_nobody);
-    add(ends, requests_for_a_file_that_goes_end);
-    add(ends, told_to_stop_it_drains_what_is_in_flight_and_queued);
+    add_for_backends(ends, waiter_that_dies_holds_up_nobody);
+    add_for_backends(ends, requests_for_a_file_that_goes_end);
+    add_for_backends(ends, told_to_stop_it_drains_what_is_in_flight_and_queued);
 
     TCase *paced = test_case(suite, "paced", 60);
-    add(paced, paced_flush_delays_no_single_page);
-    add(paced, paced_writer_keeps_to_its_rate);
+    add_for_backends(paced, paced_flush_delays_no_single_page);
+    add_for_backends(paced, paced_writer_keeps_to_its_rate);
 
     TCase *durable = test_case(suite, "durable", 60);
-    add(durable, single_page_is_durable_by_one_write);
-    add(durable, refused_durable_write_is_written_and_synced);
-    add(durable, failed_durable_write_counts_as_a_failed_sync);
-    add(durable, late_failure_of_a_durable_write_loses_what_was_written_since);
-    add(durable, page_that_cannot_be_written_ends_no_durability);
+    add_for_backends(durable, single_page_is_durable_by_one_write);
+    add_for_backends(durable, refused_durable_write_is_written_and_synced);
+    add_for_backends(durable, failed_durable_write_counts_as_a_failed_sync);
+    add_for_backends(durable, late_failure_of_a_durable_write_loses_what_was_written_since);
+    add_for_backends(durable, page_that_cannot_be_written_ends_no_durability);
 }

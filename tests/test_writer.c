@@ -199,20 +199,6 @@ START_TEST(cleaner_keeps_up_with_pages_that_do_not_fit)
 }
 END_TEST
 
-static long switches_of(pid_t pid)
-{
-    char path[64], line[256];
-    long count = -1;
-
-    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-    FILE *stream = fopen(path, "r");
-    while (stream != NULL && fgets(line, sizeof(line), stream) != NULL)
-        sscanf(line, "voluntary_ctxt_switches: %ld", &count);
-    if (stream != NULL)
-        fclose(stream);
-    return count;
-}
-
 /* Reads the page with this hint. */
 static void read_page(struct tarn_session *reader, uint64_t number, unsigned hints)
 {
@@ -1003,48 +989,44 @@ START_TEST(temporary_file_that_a_dead_writer_was_making_is_in_nobodys_way)
 }
 END_TEST
 
-static void add(TCase *tcase, const TTest *test)
-{
-    tcase_add_loop_test(tcase, test, TARN_IO_URING, TARN_IO_THREADS + 1);
-}
-
 void test_suite(Suite *suite)
 {
     TCase *flush = test_case(suite, "flush", 30);
-    add(flush, neighbours_are_written_together_and_synced_once);
-    add(flush, page_and_file_flushes_write_what_was_asked_for);
-    add(flush, many_who_flush_share_writes_and_syncs);
-    add(flush, page_held_exclusively_is_flushed_as_it_was);
-    add(flush, cleaner_keeps_up_with_pages_that_do_not_fit);
+    add_for_backends(flush, neighbours_are_written_together_and_synced_once);
+    add_for_backends(flush, page_and_file_flushes_write_what_was_asked_for);
+    add_for_backends(flush, many_who_flush_share_writes_and_syncs);
+    add_for_backends(flush, page_held_exclusively_is_flushed_as_it_was);
+    add_for_backends(flush, cleaner_keeps_up_with_pages_that_do_not_fit);
     tcase_add_loop_test(flush, pages_leave_by_the_policy_that_the_pool_was_made_with, 0, 7);
     tcase_add_test(flush, each_frame_is_known_to_the_policy_or_empty_or_leaving);
-    add(flush, idle_writer_sleeps);
-    add(flush, writer_without_its_fifo_still_answers);
+    add_for_backends(flush, idle_writer_sleeps);
+    add_for_backends(flush, writer_without_its_fifo_still_answers);
 
     TCase *errors = test_case(suite, "errors", 30);
-    add(errors, failed_sync_has_the_pages_written_again);
-    add(errors, second_failed_sync_in_a_row_ends_durability_for_good);
-    add(errors, failed_write_keeps_the_page_dirty_and_hides_no_good_one);
+    add_for_backends(errors, failed_sync_has_the_pages_written_again);
+    add_for_backends(errors, second_failed_sync_in_a_row_ends_durability_for_good);
+    add_for_backends(errors, failed_write_keeps_the_page_dirty_and_hides_no_good_one);
 
     TCase *takeover = test_case(suite, "takeover", 60);
-    add(takeover, told_to_stop_it_flushes_and_leaves);
-    add(takeover, standby_takes_over_from_a_killed_writer);
-    add(takeover, nothing_is_written_before_the_last_write_of_a_dead_writer_has_landed);
-    add(takeover, late_writes_of_a_killed_writer_change_nothing);
-    add(takeover, only_one_of_two_writers_works);
-    add(takeover, killed_session_is_reaped_though_nobody_waits_for_it);
-    add(takeover, requests_may_be_taken_back_and_asked_again);
+    add_for_backends(takeover, told_to_stop_it_flushes_and_leaves);
+    add_for_backends(takeover, standby_takes_over_from_a_killed_writer);
+    add_for_backends(takeover,
+                     nothing_is_written_before_the_last_write_of_a_dead_writer_has_landed);
+    add_for_backends(takeover, late_writes_of_a_killed_writer_change_nothing);
+    add_for_backends(takeover, only_one_of_two_writers_works);
+    add_for_backends(takeover, killed_session_is_reaped_though_nobody_waits_for_it);
+    add_for_backends(takeover, requests_may_be_taken_back_and_asked_again);
 
     TCase *files = test_case(suite, "files", 30);
-    add(files, file_is_what_it_is_by_whatever_path);
-    add(files, file_of_another_pool_is_refused);
-    add(files, truncation_that_is_given_up_has_changed_nothing);
-    add(files, truncation_that_waits_holds_up_nobody_else);
-    add(files, truncation_of_a_dead_writer_is_brought_to_its_end);
-    add(files, truncation_goes_on_under_the_next_writer);
-    add(files, files_change_their_sizes_side_by_side);
-    add(files, file_that_is_gone_concerns_itself_alone);
-    add(files, drop_of_a_dead_writer_is_no_error_to_others);
-    add(files, incarnations_are_never_given_twice);
-    add(files, temporary_file_that_a_dead_writer_was_making_is_in_nobodys_way);
+    add_for_backends(files, file_is_what_it_is_by_whatever_path);
+    add_for_backends(files, file_of_another_pool_is_refused);
+    add_for_backends(files, truncation_that_is_given_up_has_changed_nothing);
+    add_for_backends(files, truncation_that_waits_holds_up_nobody_else);
+    add_for_backends(files, truncation_of_a_dead_writer_is_brought_to_its_end);
+    add_for_backends(files, truncation_goes_on_under_the_next_writer);
+    add_for_backends(files, files_change_their_sizes_side_by_side);
+    add_for_backends(files, file_that_is_gone_concerns_itself_alone);
+    add_for_backends(files, drop_of_a_dead_writer_is_no_error_to_others);
+    add_for_backends(files, incarnations_are_never_given_twice);
+    add_for_backends(files, temporary_file_that_a_dead_writer_was_making_is_in_nobodys_way);
 }
