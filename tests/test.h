@@ -15,6 +15,9 @@
  *
  * Each test runs in a process of its own, which leads a process group: what a test has forked and
  * left behind is killed when it ends. The results are printed as TAP.
+ *
+ * Each check takes a lock of libcheck's for a moment. Threads that run while the test forks must
+ * make none: the lock would stay taken in the child.
  */
 #ifndef TARN_TEST_H
 #define TARN_TEST_H
