@@ -704,6 +704,7 @@ START_TEST(killed_in_every_way)
     }
     end_everybody();
     ck_assert_int_eq(tarn_detach(pool), 0);
+    wait_until(remove_oom_groups()); /* children of the dead may be in it */
     print_table(begun_ns);
 }
 END_TEST
