@@ -142,7 +142,7 @@ int tarn_options_lock(struct tarn_pool *pool)
     for (int waited_ms = 0; result == -EAGAIN && waited_ms < LOCK_WAIT_MS; waited_ms++) {
         if (waited_ms > 0)
             tarn_sleep_ns(NS_PER_MS);
-        result = tarn_lock_byte(fd, TARN_LOCK_OPTIONS, F_WRLCK);
+        result = PLANTED(SETTINGS_NOT_LOCKED) ? 0 : tarn_lock_byte(fd, TARN_LOCK_OPTIONS, F_WRLCK);
     }
     if (result == 0)
         return fd;
@@ -168,10 +168,13 @@ static int is_destroyed(struct tarn_pool *pool)
  * with, and the next who sets something writes what holds. */
 static int store(struct tarn_pool *pool, const uint64_t *words)
 {
+    struct tarn_control *control = pool->view.control;
     struct tarn_directory_options options;
     struct tarn_message message;
-    if (tarn_load_acquire(&pool->view.control->life) != LIFE_OPEN)
+    if (tarn_load_acquire(&control->life) != LIFE_OPEN)
         return is_destroyed(pool);
+    for (unsigned i = 0; PLANTED(SETTING_BEFORE_OPTIONS) && i < TARN_SETTING_WORDS; i++)
+        tarn_store_relaxed(&control->setting[i], words[i]);
     int result = tarn_directory_read_options(pool->directory_fd, &options, &message);
     for (unsigned i = 0; result == 0 && i < 2 * TARN_SETTING_WORDS; i++)
         options.setting[i] = setting_of(words[i / 2], i % 2);
@@ -189,7 +192,7 @@ static int store(struct tarn_pool *pool, const uint64_t *words)
         return is_destroyed(pool);
     }
     for (unsigned i = 0; i < TARN_SETTING_WORDS; i++)
-        tarn_store_relaxed(&pool->view.control->setting[i], words[i]);
+        tarn_store_relaxed(&control->setting[i], words[i]);
     return 0;
 }
 

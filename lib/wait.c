@@ -294,6 +294,9 @@ void tarn_wake_writer(struct tarn_pool *pool)
 
 void tarn_call_cleaner(struct tarn_pool *pool)
 {
+    if (PLANTED(CALLED_AFTER_WAKE_UP))
+        tarn_wake_writer(pool);
     tarn_store_relaxed(&pool->view.control->cleaner_called, 1);
-    tarn_wake_writer(pool);
+    if (!PLANTED(CALLED_AFTER_WAKE_UP))
+        tarn_wake_writer(pool);
 }

@@ -71,6 +71,11 @@
     X(CLEAN_BEFORE_SYNC, "a page is clean and answered for once it is written")                    \
     X(SYNC_TAKES_LATER_WRITES, "a sync makes clean what was written after it began")               \
     X(DURABLE_NOT_ASKED_FOR, "a write is taken for durable that was not asked to be")              \
+    X(CALLED_AFTER_WAKE_UP, "who calls the cleaner says so after it has woken the writer")         \
+    X(CALL_TAKEN_AFTER_LOOK, "the cleaner takes a call back after it has looked")                  \
+    X(CALL_NOT_LOOKED_FOR, "the writer sleeps without a look whether the cleaner was called")      \
+    X(SETTINGS_NOT_LOCKED, "who changes a setting does not take the byte of the options")          \
+    X(SETTING_BEFORE_OPTIONS, "a setting holds before the directory has it")                       \
     X(COUNT_LOWERED_AFTER_SCAN, "a truncation scans the frames before it lowers the count")        \
     X(COUNT_RAISED_BEFORE_SIZE, "an extension raises the count before the file has grown")
 

@@ -249,7 +249,8 @@ void tarn_writer_clean(struct tarn_writer *writer)
     if (!called)
         return;
     /* Before it looks: who calls from here on is looked at again. */
-    tarn_cas_full(&writer->view->control->cleaner_called, 1, 0);
+    if (!PLANTED(CALL_TAKEN_AFTER_LOOK))
+        tarn_cas_full(&writer->view->control->cleaner_called, 1, 0);
     writer->demand.next_ns = 0;
     if (tarn_writer_failed(writer) || writer->stopping)
         return;
@@ -273,4 +274,6 @@ void tarn_writer_clean(struct tarn_writer *writer)
         expect_retry(writer);
     if (!began && writer->background == NULL && !writer->cleaning)
         writer->filling = writer->draining = false;
+    if (PLANTED(CALL_TAKEN_AFTER_LOOK))
+        tarn_cas_full(&writer->view->control->cleaner_called, 1, 0);
 }

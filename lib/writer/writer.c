@@ -428,7 +428,7 @@ static int sleep_until_called(struct tarn_writer *writer, bool holders)
     order_sleep_before_requests(control);
     tarn_writer_look(writer);
     /* A call for the cleaner while the writer was awake wrote nothing to the FIFO. */
-    if (tarn_load_acquire(&control->cleaner_called) != 0) {
+    if (tarn_load_acquire(&control->cleaner_called) != 0 && !PLANTED(CALL_NOT_LOOKED_FOR)) {
         writer->cleaning = true;
         tarn_writer_clean(writer);
     }

@@ -14,6 +14,7 @@
 #define STOPS  SCENARIO_STOPS
 #define SLOW   SCENARIO_SLOW_DISK
 #define DSYNC  SCENARIO_DURABLE
+#define CLEAN  SCENARIO_CLEAN
 
 const struct scenario scenarios[] = {
     {"pin_evict", 0, 0, {"p0"}, {"p0 h0", "e0 p1"}},
@@ -57,6 +58,8 @@ const struct scenario scenarios[] = {
     {"flush_stopped", 1, STOPS, {"w0 w1"}, {"f0", "f1"}},
     {"takeover", 2, KILLS | WRITER, {0}, {"w0 f0 w0 f0"}},
     {"takeover_slow", 2, KILLS | WRITER | SLOW, {0}, {"w0 k0 w0 f0"}},
+    {"set_clean", 1, WRITER | CLEAN, {"w0 w1"}, {"f2", "G0"}},
+    {"set_set", 0, KILLS, {0}, {"G1", "G2"}},
     {"truncate", 1, 0, {0}, {"q20", "y16"}},
     {"truncate_writer", 1, WRITER, {0}, {"q20", "y16"}},
     {"extend", 1, WRITER, {"y32"}, {"q35 q33", "x40"}},
@@ -64,7 +67,7 @@ const struct scenario scenarios[] = {
 const unsigned scenario_count = sizeof scenarios / sizeof scenarios[0];
 
 /* Steps that can follow each other in any order, the last one only with a writer. */
-static const char steps[] = "pppsssoocwwwWgabnmlteeeTrff";
+static const char steps[] = "pppsssoocwwwWgabnmlteeeTrGff";
 
 static void draw_script(uint64_t *state, unsigned count, bool writer, char *ret_script)
 {

@@ -22,6 +22,7 @@ enum {
     SCENARIO_STOPS = 8,  /* who has lost the turn stands still until all others are done */
     SCENARIO_SLOW_DISK = 16,
     SCENARIO_DURABLE = 32, /* the writer uses durable writes */
+    SCENARIO_CLEAN = 64,   /* in the end the cleaner has made everything clean */
 };
 
 struct scenario {

@@ -97,6 +97,11 @@ static const struct {
     {PLANTED_CLEAN_BEFORE_SYNC, "flush_change"},
     {PLANTED_SYNC_TAKES_LATER_WRITES, "flush_two"},
     {PLANTED_DURABLE_NOT_ASKED_FOR, "durable_change"},
+    {PLANTED_CALLED_AFTER_WAKE_UP, "set_clean"},
+    {PLANTED_CALL_TAKEN_AFTER_LOOK, "set_clean"},
+    {PLANTED_CALL_NOT_LOOKED_FOR, "set_clean"},
+    {PLANTED_SETTINGS_NOT_LOCKED, "set_set"},
+    {PLANTED_SETTING_BEFORE_OPTIONS, "set_set"},
     {PLANTED_COUNT_LOWERED_AFTER_SCAN, "truncate_writer"},
     {PLANTED_COUNT_RAISED_BEFORE_SIZE, "extend"},
 };

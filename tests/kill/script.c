@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/directory.h"
 #include "lib/io/io.h"
 #include "lib/writer/writer.h"
 #include "shm/check.h"
+#include "shm/settings.h"
 #include "shm/table.h"
 
 #define POOL_NAME "schedule"
@@ -444,6 +446,26 @@ static int step_extend(struct tarn_session *session, uint64_t count)
     return tarn_file_extend(session, FILE_ID, count);
 }
 
+static int step_set(struct player *player, uint64_t which)
+{
+    static const struct script_set sets[] = {
+        {{"dirty_frames_low=0", "dirty_frames_high=0"},
+         {SET_DIRTY_LOW, SET_DIRTY_HIGH},
+         2,
+         SETTING_SET},
+        {{"free_frames_low=2"}, {SET_FREE_LOW}, 1, SETTING_SET | 2},
+        {{"free_frames_high=6"}, {SET_FREE_HIGH}, 1, SETTING_SET | 6},
+    };
+    const struct script_set *set = &sets[which % (sizeof sets / sizeof sets[0])];
+
+    player->set = set;
+    int result = tarn_pool_set(player->process->actor.pool, set->assignments, set->count);
+    for (unsigned i = 0; result == 0 && i < set->count; i++)
+        script.settings[set->settings[i]] = set->half;
+    player->set = NULL;
+    return result;
+}
+
 /* A page that may lie beyond the end of the file. */
 static int step_at_end(struct player *player, struct tarn_session *session, uint64_t page)
 {
@@ -554,6 +576,8 @@ static int do_step(struct player *player, char step, uint64_t page)
     case 'r':
         tarn_reap_all(session->pool, session);
         return 0;
+    case 'G':
+        return step_set(player, page);
     default:
         return do_change(player, session, step, page);
     }
@@ -578,7 +602,7 @@ static int play(struct actor *actor)
         uint64_t page = 0;
         for (; isdigit((unsigned char)*player->script); player->script++)
             page = page * 10 + (uint64_t)(*player->script - '0');
-        if (strchr("qxyCJZDr", step) == NULL)
+        if (strchr("qxyCJZDrG", step) == NULL)
             script.touched[page] = true;
         int result = do_step(player, step, page);
         if (result < 0) {
@@ -821,11 +845,52 @@ static void check_clean_pages(void)
     }
 }
 
+/* Who died while it set this may have done it. */
+static bool may_be_set(unsigned setting, uint32_t half)
+{
+    for (unsigned i = 0; i < script.player_count; i++) {
+        const struct script_set *set = script.players[i].set;
+
+        for (unsigned j = 0; set != NULL && j < set->count; j++)
+            if (set->settings[j] == setting && set->half == half)
+                return true;
+    }
+    return half == script.settings[setting];
+}
+
+/* The directory may be ahead of the segment by what somebody did not come to, never behind it. */
+static int look_at_settings(struct actor *actor)
+{
+    struct tarn_directory_options options;
+    struct tarn_message message;
+    int result = tarn_directory_read_options(actor->pool->directory_fd, &options, &message);
+
+    if (result < 0)
+        script_wrong("options in the end: %d: %s", result, message.text);
+    for (unsigned i = 0; result == 0 && i < SET_COUNT; i++) {
+        uint32_t half = setting_of(world.view.control->setting[i / 2].value, i % 2);
+
+        if (!may_be_set(i, half) || !may_be_set(i, options.setting[i]) ||
+            (half != script.settings[i] && options.setting[i] != half))
+            script_wrong("%s is %#x, in the directory %#x; set was %#x", tarn_setting_key(i), half,
+                         options.setting[i], script.settings[i]);
+    }
+    return 0;
+}
+
+void script_check_clean(void)
+{
+    for (uint32_t frame = 0; frame < SCRIPT_FRAMES; frame++)
+        if (dirty_word_dirty(world.view.descriptors[frame].dirty_word.value))
+            script_wrong("frame %u is dirty still, and the cleaner does nothing", frame);
+}
+
 void script_check_end(void)
 {
     if (world.segment == NULL)
         return;
     process_do(looker, look);
+    process_do(looker, look_at_settings);
     check_rules(false);
     check_clean_pages();
     for (unsigned i = 0; i < script.player_count; i++)

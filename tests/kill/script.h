@@ -15,6 +15,7 @@
  *     q pin, may be beyond the end    x y extend, truncate to so many pages
  *     C J close the session, open one Z open all there are
  *     r reap                          D die, when this script is at its end
+ *     G set something (G0: no page may be dirty; G1, G2: settings that share a word)
  *
  * What is true of a page (which change was committed last) is known here, outside of the world.
  */
@@ -39,6 +40,14 @@ enum change_state {
     COMMITTING, /* seen or not; once seen it stays */
 };
 
+/* An assignment to settings, and what their halves of the words are then. */
+struct script_set {
+    const char *assignments[2];
+    unsigned settings[2];
+    unsigned count;
+    uint32_t half;
+};
+
 struct page_truth {
     uint64_t whole;  /* the newest change of all words */
     uint64_t ranges; /* the newest change of any; that of the words that ranges are made of */
@@ -56,6 +65,7 @@ struct player {
     struct tarn_optimistic optimistic;
     struct page_truth read; /* optimistically */
     bool dies;
+    const struct script_set *set; /* under way */
 };
 
 /* Everything that is known beside the world; saved and brought back with it. */
@@ -65,7 +75,8 @@ struct script_state {
     struct page_truth truth[SCRIPT_PAGES];
     bool touched[SCRIPT_PAGES]; /* to be looked at in the end */
     uint64_t sequence;
-    uint64_t committed; /* by sequence number, a bit each */
+    uint64_t committed;           /* by sequence number, a bit each */
+    uint32_t settings[SET_COUNT]; /* halves of the words: what has been set for certain */
     uint64_t flush_ns_max;
     bool durable;            /* single pages by durable writes */
     char wrong[SCRIPT_TEXT]; /* empty: nothing yet */
@@ -93,5 +104,8 @@ void script_check_always(void);
 
 /* All is at rest: reaps, then everything that can be checked is. */
 void script_check_end(void);
+
+/* Nothing is dirty: the cleaner was told so, and nobody has changed a page since. */
+void script_check_clean(void);
 
 #endif
