@@ -9,8 +9,8 @@
  * Only the data file's bytes are lost like that. That names and sizes come and go with a loss of
  * power as the library expects, this does not show.
  *
- * --cuts N: so many; --seed S: the first one's; --planted NAME: with one of shm/planted.h, which has
- * to be found.
+ * --cuts N: so many; --seed S: the first one's; --planted NAME: with one of shm/planted.h, which
+ * has to be found.
  */
 #include <inttypes.h>
 #include <signal.h>
