@@ -20,6 +20,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 struct calls calls;
@@ -39,7 +40,7 @@ bool calls_end(void)
     calls.countdown = 0;
     calls.name = calls.path = NULL;
     calls.stays = calls.locked = calls.without_features = false;
-    calls.sleepless = calls.other_user = false;
+    calls.sleepless = calls.other_user = calls.on_disk = false;
     calls.error = 0;
     calls.status = NULL;
     calls.read = NULL;
@@ -279,6 +280,26 @@ WRAP(int, statx, (int fd, const char *name, int flags, unsigned mask, struct sta
     return result;
 }
 
+/* A disk's, wherever the tests run. */
+WRAP(int, fstatfs64, (int fd, struct statfs *system))
+{
+    if (fails("fstatfs64", NULL, EIO))
+        return -1;
+    int result = __real_fstatfs64(fd, system);
+    if (calls.on_disk)
+        system->f_type = 0;
+    return result;
+}
+
+/* Nothing is given away: it is only said so. */
+WRAP(int, fchown, (int fd, uid_t uid, gid_t gid))
+{
+    (void)fd;
+    (void)uid;
+    (void)gid;
+    return fails("fchown", NULL, EPERM) ? -1 : 0;
+}
+
 /* Bytes. Events do not fail so. */
 
 static bool is(int fd, mode_t type)
@@ -325,7 +346,12 @@ WRAP(ssize_t, preadv64v2, (int fd, const struct iovec *pieces, int count, off_t 
     return fails("end", NULL, 0) ? 0 : __real_preadv64v2(fd, pieces, count, offset, flags);
 }
 
+CALL(ssize_t, pwrite64, (int fd, const void *bytes, size_t count, off_t offset),
+     (fd, bytes, count, offset), NULL, ENOSPC, -1)
+CALL(ssize_t, pwritev64v2, (int fd, const struct iovec *pieces, int count, off_t offset, int flags),
+     (fd, pieces, count, offset, flags), NULL, ENOSPC, -1)
 CALL(int, fsync, (int fd), (fd), NULL, EIO, -1)
+CALL(int, fdatasync, (int fd), (fd), NULL, EIO, -1)
 CALL(int, ftruncate64, (int fd, off_t size), (fd, size), NULL, ENOSPC, -1)
 CALL(int, fallocate64, (int fd, int mode, off_t offset, off_t size), (fd, mode, offset, size), NULL,
      ENOSPC, -1)

@@ -31,6 +31,7 @@ struct calls {
     _Atomic bool without_features; /* of io_uring */
     _Atomic bool sleepless;        /* nobody sleeps: limits of time are reached at once */
     _Atomic bool other_user;       /* than root */
+    _Atomic bool on_disk;          /* no file system is one of memory */
     _Atomic int without_tmpfile;   /* the errno of a file system that has no O_TMPFILE */
 };
 

@@ -6,6 +6,7 @@
 #include "lib/check.h"
 #include "lib/directory.h"
 #include "lib/io/io.h"
+#include "lib/writer/writer.h"
 #include "tests/calls.h"
 #include "tests/process.h"
 
@@ -290,6 +291,60 @@ START_TEST(users_of_a_file)
 }
 END_TEST
 
+static void *run_writer(void *argument)
+{
+    ck_assert_int_eq(tarn_writer_run(argument), 0);
+    return NULL;
+}
+
+/* A writer that cannot measure which way to be durable is quicker takes the one that all have. */
+START_TEST(durable_writes_that_cannot_be_measured)
+{
+    static const struct {
+        const char *name, *path;
+        unsigned at;
+        bool stays, measured;
+    } failures[] = {
+        {"fdatasync", NULL, 1, false, false},   {"pwritev64v2", NULL, 1, false, false},
+        {"pwritev64v2", NULL, 2, false, false}, {"pwrite64", NULL, 1, false, false},
+        {"pwrite64", NULL, 2, false, false},    {"fsync", NULL, 1, false, false},
+        {"fstatfs64", NULL, 1, false, false},   {"aligned_alloc", NULL, 1, false, false},
+        {"openat64", ".", 1, true, false},      {"openat64", ".", 1, false, true},
+    };
+
+    struct tarn_writer_options options = {.backend = TARN_IO_THREADS};
+    struct tarn_writer *measures;
+    pthread_t thread;
+
+    pool = init_pool(test_pool_name(), test_path("pool"), FRAMES, 8);
+    session = open_session(pool);
+    for (unsigned i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
+        calls.on_disk = true;
+        calls.path = failures[i].path;
+        calls.stays = failures[i].stays;
+        calls_fail(failures[i].name, failures[i].at, 0);
+        struct tarn_pool *own = attach_pool(test_pool_name());
+        ck_assert_int_eq(tarn_writer_open(own, &options, &measures), 0);
+        ck_assert_int_eq(pthread_create(&thread, NULL, run_writer, measures), 0);
+        wait_until(calls.refused != NULL);
+        if (failures[i].measured)
+            wait_until(writer_process(pool) != 0);
+        ck_assert(calls_end());
+        file = make_file(session, "data", PAGES);
+        const struct tarn_writer_info *info = &pool->view.control->writer;
+        ck_assert_msg((info->durable_ns != 0) == failures[i].measured, "%s", failures[i].name);
+        ck_assert_int_eq(info->synced_ns != 0, failures[i].measured);
+        fill_page(session, page(1), (uint8_t)('a' + i));
+        assert_ok(session, tarn_flush_page(session, page(1)));
+        ck_assert(disk_has(file_path("data"), 1, (uint8_t)('a' + i)));
+        tarn_writer_stop(measures);
+        pthread_join(thread, NULL);
+        tarn_writer_close(measures);
+        ck_assert_int_eq(tarn_detach(own), 0);
+    }
+}
+END_TEST
+
 /* Segments. */
 
 static int init_it(void)
@@ -373,6 +428,63 @@ START_TEST(settings_that_cannot_be_stored)
     ck_assert_int_eq(tarn_pool_get(pool, "dirty_frames_high", &setting), 0);
     ck_assert(setting.is_set && setting.value == 20);
     ck_assert_int_eq(tarn_detach(pool), 0);
+}
+END_TEST
+
+static ino_t options_inode;
+static uid_t shown_uid;
+static gid_t shown_gid;
+
+static void show_owner(struct stat *status)
+{
+    if (status->st_ino != options_inode)
+        return;
+    status->st_uid = shown_uid;
+    status->st_gid = shown_gid;
+}
+
+static int set_as_another(uid_t uid, gid_t gid, unsigned refusals)
+{
+    static const char *const assignments[] = {"dirty_frames_high=20"};
+    struct stat status;
+
+    ck_assert_int_eq(stat(test_path("pool/options"), &status), 0);
+    options_inode = status.st_ino;
+    shown_uid = uid;
+    shown_gid = gid;
+    calls.status = show_owner;
+    calls.stays = refusals == 2;
+    calls_fail("fchown", refusals > 0, EPERM);
+    int result = tarn_pool_set(pool, assignments, 1);
+    bool refused = calls_end();
+    ck_assert_int_eq(refused, refusals > 0);
+    return result;
+}
+
+/* What the owner could read must not become somebody else's alone. */
+START_TEST(settings_stay_the_owners)
+{
+    struct tarn_init_options options = {.size = sizeof(options),
+                                        .directory = test_path("pool"),
+                                        .frame_bytes = FRAMES * PAGE_BYTES};
+    struct stat before, after;
+
+    for (unsigned group = 0; group < 2; group++) {
+        options.mode = group ? 0660 : 0600;
+        ck_assert_int_eq(tarn_init(test_pool_name(), &options, &message), 0);
+        pool = attach_pool(test_pool_name());
+        /* Root may give it back; the group gets it if nobody can; nobody else needs to read it. */
+        ck_assert_int_eq(set_as_another(getuid() + 1, getgid(), 0), 0);
+        ck_assert_int_eq(set_as_another(getuid() + 1, getgid() + 1, 1), 0);
+        ck_assert_int_eq(set_as_another(getuid() + 1, getgid(), 2), 0);
+        ck_assert_int_eq(stat(test_path("pool/options"), &before), 0);
+        ck_assert_int_eq(set_as_another(getuid(), getgid() + 1, 2), group ? -EPERM : 0);
+        ck_assert_int_eq(stat(test_path("pool/options"), &after), 0);
+        ck_assert_int_eq(before.st_ino == after.st_ino, group);
+        ck_assert(!exists(test_path("pool/options.new")));
+        ck_assert_int_eq(tarn_detach(pool), 0);
+        ck_assert_int_eq(tarn_destroy(test_pool_name(), NULL, TARN_DESTROY_DATA, &message), 0);
+    }
 }
 END_TEST
 
@@ -1133,11 +1245,13 @@ void test_suite(Suite *suite)
     tcase_add_test(files, read_that_brings_nothing);
     tcase_add_test(files, writer_that_cannot_be_called);
     tcase_add_test(files, dropped_file_that_keeps_its_name);
+    tcase_add_test(files, durable_writes_that_cannot_be_measured);
     tcase_add_test(segments, file_system_without_unnamed_files);
     tcase_add_test(segments, boot_that_is_not_to_be_told);
     tcase_add_test(segments, segment_of_another_boot_that_stays);
     tcase_add_test(segments, destroyed_while_its_names_go);
     tcase_add_test(segments, settings_that_cannot_be_stored);
+    tcase_add_test(segments, settings_stay_the_owners);
     tcase_add_test(segments, segment_that_may_not_be_opened);
     tcase_add_test(segments, segment_of_the_group);
     tcase_add_test(segments, directory_that_may_not_be_had);
