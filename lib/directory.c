@@ -344,15 +344,19 @@ static bool parse_path(const char *text, char *ret_path)
     return *text == 0 && length > 0;
 }
 
-/* "file ID INCARNATION KIND direct|buffered DEVICE INODE PATH" */
+/* "file ID INCARNATION KIND direct|buffered [share=FRAMES] DEVICE INODE PATH" */
 static bool parse_record(const char *line, struct tarn_file_record *ret_record)
 {
     struct tarn_file_record record = {0};
     char kind[16], access[16];
-    int path_at = 0;
-    if (sscanf(line, "file %" SCNu32 " %" SCNu64 " %15s %15s %" SCNu64 " %" SCNu64 " %n",
-               &record.id, &record.incarnation, kind, access, &record.device, &record.inode,
-               &path_at) != 6 ||
+    int share_at = 0, device_at = 0, path_at = 0;
+    if (sscanf(line, "file %" SCNu32 " %" SCNu64 " %15s %15s %n", &record.id, &record.incarnation,
+               kind, access, &share_at) != 4)
+        return false;
+    line += share_at;
+    sscanf(line, "share=%" SCNu32 " %n", &record.share, &device_at);
+    line += device_at;
+    if (sscanf(line, "%" SCNu64 " %" SCNu64 " %n", &record.device, &record.inode, &path_at) != 2 ||
         !parse_path(line + path_at, record.path))
         return false;
     bool raw = strcmp(kind, "raw") == 0;
@@ -422,9 +426,12 @@ int tarn_directory_write_files(int directory_fd, const struct tarn_file_record *
         const struct tarn_file_record *record = &records[id];
         if (record->id == 0)
             continue;
-        fprintf(stream, "file %" PRIu32 " %" PRIu64 " %s %s %" PRIu64 " %" PRIu64 " ", id,
-                record->incarnation, record->kind == FILE_RAW ? "raw" : "temporary",
-                record->direct ? "direct" : "buffered", record->device, record->inode);
+        fprintf(stream, "file %" PRIu32 " %" PRIu64 " %s %s ", id, record->incarnation,
+                record->kind == FILE_RAW ? "raw" : "temporary",
+                record->direct ? "direct" : "buffered");
+        if (record->share != 0)
+            fprintf(stream, "share=%" PRIu32 " ", record->share);
+        fprintf(stream, "%" PRIu64 " %" PRIu64 " ", record->device, record->inode);
         print_path(stream, record->path);
         fputc('\n', stream);
     }

@@ -34,9 +34,17 @@ struct tarn_file_record {
     uint64_t incarnation;
     unsigned kind; /* FILE_RAW, FILE_TEMPORARY */
     bool direct;
+    uint32_t share;             /* frames that its pages may take; 0: no limit */
     uint64_t device, inode;     /* identity; of a block device its rdev and 0 */
     char path[TARN_PATH_BYTES]; /* as opened from the directory: relative to it, or absolute */
 };
+
+/* In a pool of so many frames, which may have been more when it was set. */
+static inline uint32_t tarn_record_share(const struct tarn_file_record *record,
+                                         uint32_t frame_count)
+{
+    return record->share < frame_count ? record->share : frame_count;
+}
 
 int tarn_directory_read_options(int directory_fd, struct tarn_directory_options *ret_options,
                                 struct tarn_message *message);

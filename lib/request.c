@@ -258,6 +258,28 @@ static int change_file(struct tarn_session *session, unsigned kind, uint32_t fil
     return result == -EBUSY ? file_held(session, name) : file_refused(session, result, name);
 }
 
+int tarn_file_share(struct tarn_session *session, uint32_t file, uint64_t *ret_frames)
+{
+    const struct tarn_view *view = &session->view;
+    int result = check_file(session, file);
+    if (result == 0)
+        *ret_frames = share_word_limit(tarn_load_relaxed(&view->files[file].share),
+                                       view->geometry.frame_count);
+    return result;
+}
+
+int tarn_file_set_share(struct tarn_session *session, uint32_t file, uint64_t frames)
+{
+    int result = check_file(session, file);
+    if (result < 0)
+        return result;
+    if (frames > session->view.geometry.frame_count)
+        return tarn_fail(session, -EINVAL,
+                         "file %u: a share of %" PRIu64 " frames: pool %s has %" PRIu32, file,
+                         frames, session->pool->name, session->view.geometry.frame_count);
+    return change_file(session, ASK_FILE_SHARE, file, frames, 0, 0);
+}
+
 int tarn_file_extend(struct tarn_session *session, uint32_t file, uint64_t page_count)
 {
     return change_file(session, ASK_FILE_EXTEND, file, page_count, 0, 0);

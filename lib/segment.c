@@ -158,6 +158,9 @@ static void format(const struct build *build, uint8_t *base, const struct stat *
         if (record->id == 0)
             continue;
         tarn_store_relaxed(&view.files[id].page_count, build->page_counts[id]);
+        tarn_store_relaxed(
+            &view.files[id].share,
+            share_word_of(tarn_record_share(record, build->geometry.frame_count), false));
         tarn_store_relaxed(&view.files[id].word, file_word_of(record->incarnation, record->direct,
                                                               record->kind, FILE_OPEN));
     }

@@ -391,7 +391,7 @@ static void examine_live_slot(struct checker *c, unsigned slot)
     uint64_t request = tarn_load_acquire(&shared->request.word);
     uint64_t kind = tarn_load_acquire(&shared->request.kind);
     if (request_word_state(request) > REQUEST_DONE ||
-        (request_word_state(request) == REQUEST_ASKED && (kind < 1 || kind > ASK_FILE_DROP)))
+        (request_word_state(request) == REQUEST_ASKED && (kind < 1 || kind > ASK_FILE_SHARE)))
         SUSPECT(c, slot_request, {"slot", slot}, {"request_word", request}, {"kind", kind});
     examine_wait(c, slot);
     examine_claims(c, slot);

@@ -12,7 +12,7 @@
 
 #define TARN_MAGIC          "tarnpool"
 #define TARN_BYTE_ORDER     UINT64_C(0x0102030405060708)
-#define TARN_FORMAT_VERSION 2u
+#define TARN_FORMAT_VERSION 3u
 
 #define TARN_PAGE_BYTES_MIN     4096u
 #define TARN_PAGE_BYTES_MAX     65536u
@@ -164,7 +164,7 @@ struct tarn_file_entry {  /* SHARED, one line */
     tarn_word writes;     /* pages; writer */
     tarn_word syncs;      /* writer */
     tarn_word errors;
-    tarn_word reserved;
+    tarn_word share; /* writer: {limit, over}; it reads the limit in the table alone */
 };
 _Static_assert(sizeof(struct tarn_file_entry) == TARN_LINE_BYTES, "one line");
 
@@ -280,7 +280,8 @@ enum {
     ASK_FILE_OPEN = 4,   /* flags, path; answer: file */
     ASK_FILE_EXTEND = 5, /* file, number: new page count */
     ASK_FILE_TRUNCATE = 6,
-    ASK_FILE_DROP = 7, /* file, flags */
+    ASK_FILE_DROP = 7,  /* file, flags */
+    ASK_FILE_SHARE = 8, /* file, number: frames; 0: no limit */
 };
 
 struct tarn_request { /* SHARED, session owner, but for what the writer answers */

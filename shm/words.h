@@ -366,4 +366,19 @@ static inline uint64_t file_word_incarnation(uint64_t word)
     return word >> 5;
 }
 
+/* Share word of a file: {limit in frames, over}. */
+
+#define SHARE_OVER 1u /* it has more; a hint */
+
+static inline uint64_t share_word_of(uint32_t limit, bool over)
+{
+    return (uint64_t)limit << 1 | over;
+}
+
+/* In frames; 0: none. A limit that no pool of so many frames can have set is one of all of them. */
+static inline uint32_t share_word_limit(uint64_t word, uint32_t frame_count)
+{
+    return word >> 1 < frame_count ? (uint32_t)(word >> 1) : frame_count;
+}
+
 #endif

@@ -117,6 +117,7 @@ START_TEST(file_table_keeps_every_path)
                                          .direct = true,
                                          .device = UINT64_MAX,
                                          .inode = 1,
+                                         .share = UINT32_MAX,
                                          .path = " a b\nc\\d\t\\040\x7f\xff "};
     wrote[3] = (struct tarn_file_record){
         .id = 3, .incarnation = 1000, .kind = FILE_TEMPORARY, .path = "end"};
@@ -129,6 +130,7 @@ START_TEST(file_table_keeps_every_path)
         ck_assert_uint_eq(got[i].incarnation, wrote[i].incarnation);
         ck_assert_uint_eq(got[i].kind, wrote[i].kind);
         ck_assert_int_eq(got[i].direct, wrote[i].direct);
+        ck_assert_uint_eq(got[i].share, wrote[i].share);
         ck_assert_uint_eq(got[i].device, wrote[i].device);
         ck_assert_str_eq(got[i].path, wrote[i].path);
     }
@@ -193,6 +195,9 @@ START_TEST(damaged_file_table_is_refused)
         "tarn files 1\nincarnation 1\nfile 1 1 raw direct 1 1 a\\777\nend\n",
         "tarn files 1\nincarnation 1\nfile 1 1 raw direct 1 1\nend\n",
         "tarn files 1\nincarnation 1\nfile 1 1 odd direct 1 1 x\nend\n",
+        "tarn files 1\nincarnation 1\nfile 1 1 raw direct share=x 1 1 x\nend\n",
+        "tarn files 1\nincarnation 1\nfile 1 1 raw direct share=5x 1 1 x\nend\n",
+        "tarn files 1\nincarnation 1\nfile 1 1 raw direct share=5\nend\n",
         "tarn files 1\nfile 1 1 raw direct 1 1 x\nend\n",
         "tarn files 1\nincarnation 1\nfile 1 1 raw direct 1 1 x\nfile 1 1 raw direct 1 1 y\nend\n",
     };

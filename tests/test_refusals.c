@@ -88,6 +88,16 @@ static int drop_file(struct tarn_session *own)
     return tarn_file_drop(own, file, 0, -1);
 }
 
+static int set_share(struct tarn_session *own)
+{
+    return tarn_file_set_share(own, file, 1);
+}
+
+static int share(struct tarn_session *own)
+{
+    return tarn_file_share(own, file, &count);
+}
+
 static int flush_page(struct tarn_session *own)
 {
     return tarn_flush_page(own, id);
@@ -161,6 +171,8 @@ static const struct {
     {"file_page_count", page_count, false},
     {"file_extend", extend, false},
     {"file_truncate", truncate_file, false},
+    {"file_set_share", set_share, false},
+    {"file_share", share, false},
     {"file_drop", drop_file, false},
     {"flush_page", flush_page, false},
     {"flush_file", flush_file, false},

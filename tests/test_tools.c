@@ -545,6 +545,61 @@ static uint32_t open_file(struct tarn_session *session)
     return file;
 }
 
+START_TEST(shares_are_shown_and_changed)
+{
+    uint32_t file;
+    make_pool();
+    pid_t writer = start_writer();
+    wait_for_writer(writer);
+    struct tarn_pool *pool = attach();
+    ck_assert_int_eq(tarn_file_open(open_session(pool), "a=b", TARN_FILE_CREATE, &file), 0);
+    ck_assert_uint_eq(file, 1);
+    ck_assert_int_eq(tarn_detach(pool), 0);
+    assert_runs("\"$TARN\" set \"$N\" share:a=b=10% free_frames_low=7");
+    assert_runs("\"$TARN\" set \"$N\" | tr -s ' '");
+    assert_out("share:a=b 25 256 256 set\n");
+    assert_out("free_frames_low 7 4 128 set\n");
+    assert_runs("\"$TARN\" dump \"$N\" files --json | python3 -m json.tool");
+    assert_out("\"share\": 25,");
+    assert_runs("\"$TARN\" set \"$N\" share:1=1% && \"$TARN\" set \"$N\" | tr -s ' '");
+    assert_out("share:a=b 2 256 256 set\n");
+    static const char *const wrong[][2] = {
+        {"share:a=b", "no file 'a'"},
+        {"share:a", "is not share:FILE=VALUE"},
+        {"share:=5", "no file ''"},
+        {"share:2=5", "no file '2'"},
+        {"share:1=0", "neither 1 to 256 frames"},
+        {"share:1=257", "neither 1 to 256 frames"},
+        {"share:1=101%", "neither 1 to 256 frames"},
+        {"share:1=0%", "neither 1 to 256 frames"},
+        {"share:1=5%%", "neither 1 to 256 frames"},
+        {"share:1=99999999999999999999", "neither 1 to 256 frames"},
+        {"share:1=-1", "neither 1 to 256 frames"},
+        {"share:1=", "neither 1 to 256 frames"},
+    };
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        char command[200];
+        snprintf(command, sizeof(command), "\"$TARN\" set \"$N\" free_frames_low=9 '%s'",
+                 wrong[i][0]);
+        ck_assert_msg(run("%s", command) == 2, "%s is not refused", command);
+        ck_assert_msg(strstr(ran.err, wrong[i][1]), "no '%s' in: %s", wrong[i][1], ran.err);
+    }
+    ck_assert_int_eq(run("\"$TARN\" set \"$N\" colour=1 share:1=9"), 2);
+    assert_runs("\"$TARN\" set \"$N\" | tr -s ' '");
+    assert_out("share:a=b 2 256 256 set\n");
+    assert_out("free_frames_low 7 4 128 set\n");
+    assert_runs("\"$TARN\" set \"$N\" share:1=default && \"$TARN\" set \"$N\"");
+    ck_assert(strstr(ran.out, "share:") == NULL);
+    assert_ends(writer, SIGTERM);
+    /* Without a writer: what stands before has been set. */
+    ck_assert_int_eq(run("\"$TARN\" set \"$N\" share:1=5 free_frames_low=8"), 2);
+    ck_assert(strstr(ran.err, "no writer"));
+    assert_runs("\"$TARN\" set \"$N\" | tr -s ' '");
+    assert_out("free_frames_low 8 4 128 set\n");
+    ck_assert(strstr(ran.out, "share:") == NULL);
+}
+END_TEST
+
 START_TEST(page_files_and_counters_are_shown)
 {
     struct tarn_writable_page page;
@@ -681,6 +736,7 @@ void test_suite(Suite *suite)
     tcase_add_test(tcase, simulation_is_drawn);
     tcase_add_test(tcase, pool_is_made_looked_at_and_ended);
     tcase_add_test(tcase, settings_are_shown_and_changed);
+    tcase_add_test(tcase, shares_are_shown_and_changed);
     tcase_add_test(tcase, everything_for_programs_is_json);
     tcase_add_test(tcase, looking_changes_nothing);
     tcase_add_test(tcase, output_that_cannot_be_written_is_an_error);

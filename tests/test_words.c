@@ -171,6 +171,9 @@ START_TEST(requests_that_make_no_sense_are_refused)
                      -EINVAL);
     ck_assert_int_lt(tarn_ask(session, ASK_FILE_EXTEND, NONSENSE, 1, 0, NULL, 0), 0);
     ck_assert_int_lt(tarn_ask(session, ASK_FILE_TRUNCATE, 0, 1, 0, NULL, 0), 0);
+    ck_assert_int_eq(tarn_ask(session, ASK_FILE_SHARE, file, UINT64_C(1) << 40, 0, NULL, 0),
+                     -EINVAL);
+    ck_assert_int_eq(tarn_ask(session, ASK_FILE_SHARE, NONSENSE, 1, 0, NULL, 0), -ENXIO);
     ck_assert_int_lt(tarn_ask(session, ASK_FILE_DROP, file + 1, 1, 0, NULL, 0), 0);
     ck_assert_int_eq(tarn_ask(session, ASK_FLUSH_FILE, NONSENSE, 0, 0, NULL, 0), -ENXIO);
     ck_assert_int_eq(tarn_ask(session, ASK_FLUSH_PAGES, 0, 1000, 0, NULL, 0), -EINVAL);

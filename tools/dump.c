@@ -178,25 +178,10 @@ int dump_sessions(struct dump *dump)
     return TOOL_GOOD;
 }
 
-/* The paths of the files, which only the directory knows; NULL if it cannot be read. */
-static struct tarn_file_record *read_records(const struct segment *segment)
-{
-    uint32_t file_count = segment->superblock.geometry.file_count;
-    struct tarn_file_record *records = calloc((size_t)file_count + 1, sizeof *records);
-    int fd = open(segment->superblock.directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (records == NULL || fd < 0 || tarn_directory_read_files(fd, records, file_count, NULL) < 0) {
-        free(records);
-        records = NULL;
-    }
-    if (fd >= 0)
-        close(fd);
-    return records;
-}
-
 int dump_files(struct dump *dump)
 {
     const struct tarn_view *view = &dump->segment.pool.view;
-    struct tarn_file_record *records = read_records(&dump->segment);
+    struct tarn_file_record *records = segment_records(&dump->segment);
     struct rows rows;
     rows_begin(&rows, dump->json, "files");
     for (uint32_t file = 1; file <= view->geometry.file_count; file++) {
@@ -208,6 +193,9 @@ int dump_files(struct dump *dump)
         tool_json_count(row, "file", file);
         decode_named(row, "file_word", word);
         tool_json_count(row, "page_count", tarn_load_relaxed(&entry->page_count));
+        tool_json_count(
+            row, "share",
+            share_word_limit(tarn_load_relaxed(&entry->share), view->geometry.frame_count));
         tool_json_count(row, "misses", tarn_load_relaxed(&entry->misses));
         tool_json_count(row, "reads", tarn_load_relaxed(&entry->reads));
         tool_json_count(row, "writes", tarn_load_relaxed(&entry->writes));

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -91,6 +92,20 @@ int segment_open(const char *name, const char *shm_directory, struct segment *re
     segment->live = is_live(segment, shm_directory, by_name);
     tarn_identify_process(&segment->pool);
     return 0;
+}
+
+struct tarn_file_record *segment_records(const struct segment *segment)
+{
+    uint32_t file_count = segment->superblock.geometry.file_count;
+    struct tarn_file_record *records = calloc((size_t)file_count + 1, sizeof *records);
+    int fd = open(segment->superblock.directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (records == NULL || fd < 0 || tarn_directory_read_files(fd, records, file_count, NULL) < 0) {
+        free(records);
+        records = NULL;
+    }
+    if (fd >= 0)
+        close(fd);
+    return records;
 }
 
 void segment_close(struct segment *segment)

@@ -4,7 +4,7 @@
 #ifndef TARN_TOOLS_SEGMENT_H
 #define TARN_TOOLS_SEGMENT_H
 
-#include "lib/internal.h"
+#include "lib/directory.h"
 
 struct segment {
     struct tarn_pool pool; /* no handle: only what the view and the proof of death need */
@@ -18,6 +18,9 @@ struct segment {
 int segment_open(const char *name, const char *shm_directory, struct segment *ret_segment);
 
 void segment_close(struct segment *segment);
+
+/* The file table by id, which has the paths; NULL if it cannot be read. To be freed. */
+struct tarn_file_record *segment_records(const struct segment *segment);
 
 /* How it is with the process of a LIVE slot: "running", "stopped", "dead", "unknown" (it lives, in
  * another pid namespace), "copied". */

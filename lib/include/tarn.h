@@ -357,6 +357,18 @@ TARN_API int tarn_file_truncate(struct tarn_session *session, uint32_t file, uin
 TARN_API int tarn_file_drop(struct tarn_session *session, uint32_t file, int unlink,
                             int32_t wait_ms);
 
+/* How many frames of the pool the file's pages may take, so that others keep theirs; 0, and at
+ * first: no limit. Kept by the writer: pages of a file that has more leave before any others, hints
+ * or not, also while frames are free. So a file may have more for a while: by what is loaded
+ * between two looks of the writer, by pages that are pinned or not written yet, and for as long as
+ * there is no writer. Holds until it is set again, over writers and segments; a dropped file's
+ * share goes with it. Blocks for the writer, not until pages have left. Errors: -ENXIO, -EINVAL
+ * (more frames than the pool has), -ENOTCONN, -EBADFD, those of writing the file table. */
+TARN_API int tarn_file_set_share(struct tarn_session *session, uint32_t file, uint64_t frames);
+
+/* What was set; 0: no limit. Does not block. Errors: -ENXIO. */
+TARN_API int tarn_file_share(struct tarn_session *session, uint32_t file, uint64_t *ret_frames);
+
 /* Pins. */
 
 /* Pins a page: brings it into the pool if it is not there (blocks for the disk, a free frame, or

@@ -194,7 +194,7 @@ static bool fill_reserve(struct tarn_writer *writer, const struct reserve *reser
     uint32_t want = reserve->enough - free;
     if (want > EVICT_BATCH)
         want = EVICT_BATCH;
-    uint32_t freed = tarn_writer_victims_evict(writer, want);
+    uint32_t freed = tarn_writer_victims_evict(writer, want, true);
     if (freed > 0)
         tarn_frames_freed(writer->pool);
     writer->demand.free += freed;
@@ -203,6 +203,28 @@ static bool fill_reserve(struct tarn_writer *writer, const struct reserve *reser
      * have to be written call when they are. */
     writer->cleaning |= !tarn_writer_victims_wait(writer) && writer->looked < 4 * (uint64_t)frames;
     return writer->looked >= frames || writer->victims.leaving_count > 0;
+}
+
+/* Takes from files what they have beyond their shares, although frames are FREE. True: some of it
+ * is to be written first. */
+static bool keep_shares(struct tarn_writer *writer)
+{
+    const struct victims *victims = &writer->victims;
+    uint32_t want = victims->over + victims->over_leaving;
+    writer->in_vain = victims->over == 0 ? 0 : writer->in_vain + 1;
+    if (want == 0)
+        return false;
+    unsigned freed =
+        tarn_writer_victims_evict(writer, want < EVICT_BATCH ? want : EVICT_BATCH, false);
+    if (freed > 0) {
+        tarn_frames_freed(writer->pool);
+        writer->in_vain = 0;
+    }
+    writer->demand.free += freed;
+    /* Twice around at least; what is left is pinned or cannot be written. */
+    writer->cleaning |= victims->over > 0 && !tarn_writer_victims_wait(writer) &&
+                        writer->in_vain < victims->listed / (EVICT_BATCH / 2) + 2;
+    return victims->over_leaving > 0;
 }
 
 /* Above the high mark until the low one is reached. */
@@ -264,6 +286,7 @@ void tarn_writer_clean(struct tarn_writer *writer)
     writer->demand.free = free;
     struct reserve reserve = reserve_of(writer);
     bool wants_frames = fill_reserve(writer, &reserve);
+    wants_frames |= keep_shares(writer);
     expect_demand(writer, &reserve);
     bool wants_clean = too_dirty(writer);
     bool began = (wants_frames || wants_clean) && writer->background == NULL &&

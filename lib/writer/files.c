@@ -43,7 +43,9 @@ static void publish_file(struct tarn_writer *writer, uint32_t id, uint64_t page_
 {
     const struct tarn_file_record *record = &writer->records[id];
     struct tarn_file_entry *entry = file_entry(writer, id);
+    uint32_t share = tarn_record_share(record, writer->view->geometry.frame_count);
     tarn_store_relaxed(&entry->page_count, page_count);
+    tarn_store_relaxed(&entry->share, share_word_of(share, false));
     tarn_store_release(&entry->word, file_word_of(record->incarnation, record->direct, record->kind,
                                                   FILE_OPEN)); /* pairs: "file" */
 }

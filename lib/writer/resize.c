@@ -202,6 +202,7 @@ static int finish_drop(struct tarn_writer *writer, uint32_t id)
         writer->records[id] = record;
         return result;
     }
+    tarn_writer_victims_share(writer, id);
     tarn_writer_batches_forget_file(writer, id);
     tarn_writer_file_close(writer, id);
     tarn_store_release(&file_entry(writer, id)->page_count, 0);
@@ -429,6 +430,23 @@ static int file_result(struct tarn_writer *writer, uint64_t id, unsigned kind)
     return file->fd < 0 ? file->error : 1;
 }
 
+/* The table first: what a writer that dies in between has promised nobody is what its successor
+ * works with. */
+static int set_share(struct tarn_writer *writer, uint32_t id, uint64_t share)
+{
+    struct tarn_file_record *record = &writer->records[id];
+    uint32_t before = record->share;
+    if (share > writer->view->geometry.frame_count)
+        return -EINVAL;
+    record->share = (uint32_t)share;
+    int result = tarn_writer_table_write(writer);
+    if (result < 0)
+        record->share = before;
+    tarn_writer_victims_share(writer, id);
+    writer->cleaning = true;
+    return result;
+}
+
 void tarn_writer_file_request(struct tarn_writer *writer, unsigned slot, uint64_t asked,
                               const struct request_words *words)
 {
@@ -438,12 +456,16 @@ void tarn_writer_file_request(struct tarn_writer *writer, unsigned slot, uint64_
         return;
     }
     uint64_t id = words->file, number = words->number;
-    int result = words->kind < ASK_FILE_EXTEND || words->kind > ASK_FILE_DROP ||
+    int result = words->kind < ASK_FILE_EXTEND || words->kind > ASK_FILE_SHARE ||
                          number > TARN_MASK(TARN_NUMBER_BITS)
                      ? -EINVAL
                      : file_result(writer, id, kind);
     if (result <= 0) {
         tarn_writer_answer(writer, slot, asked, result);
+        return;
+    }
+    if (kind == ASK_FILE_SHARE && !tarn_writer_file_drops(writer, (uint32_t)id)) {
+        tarn_writer_answer(writer, slot, asked, set_share(writer, (uint32_t)id, number));
         return;
     }
     struct file_op *op = &writer->files[id].op;

@@ -163,13 +163,31 @@ struct watch {
     bool seen, cancelled;
 };
 
+/* Why a page waits to leave. */
+enum {
+    LEAVES_NOT,
+    LEAVES_CHOSEN, /* by the policy */
+    LEAVES_OVER,   /* its file has more than its share */
+};
+
+/* A file with a limit: its pages that the policy knows, in the order in which they came in. */
+struct share {
+    uint32_t newest, oldest; /* frame + 1; 0: none */
+    uint32_t count, limit;   /* limit: 0: none, and no list */
+};
+
+struct share_frame {
+    uint32_t newer, older; /* frame + 1; 0: none */
+    uint32_t file;         /* 0: in no list */
+};
+
 /* Who leaves next. Each frame is the policy's, or `empty`, or `leaving`. */
 struct victims {
     struct tarn_policy *policy;
     uint64_t *generations; /* by frame: of the page that is known */
     uint32_t *empty;       /* had no page when they were looked at last */
     uint32_t *leaving;     /* chosen, but dirty; the first chosen first */
-    bool *leaves;          /* by frame: is it leaving? */
+    uint8_t *leaves;       /* by frame: LEAVES_* */
     uint32_t empty_count, leaving_count, leaving_max;
     uint32_t empty_hand; /* in `empty` */
     uint32_t hand;       /* of a look at all frames */
@@ -177,6 +195,13 @@ struct victims {
     uint32_t *held_list; /* its bits */
     uint32_t held_count;
     bool held_known; /* in this round */
+
+    struct share *shares;             /* by file */
+    struct share_frame *share_frames; /* by frame */
+    uint32_t share_hand;              /* file that gives pages up now */
+    uint32_t listed;                  /* frames in the lists */
+    uint32_t over;                    /* of them, beyond the limits of their files */
+    uint32_t over_leaving;            /* of those that leave: LEAVES_OVER */
 };
 
 /* How many frames sessions use up, and how fast. */
@@ -250,7 +275,8 @@ struct tarn_writer {
     bool cleaning;               /* the cleaner has been called */
     bool filling, draining;      /* from one of its marks to the other */
     struct demand demand;
-    uint64_t looked; /* frames, since eviction last got what it wanted */
+    uint64_t looked;  /* frames, since eviction last got what it wanted */
+    uint32_t in_vain; /* rounds in which no file that has more than its share has lost a page */
     struct flush_batch *background;
     uint32_t clean_hand, tidy_hand;
     uint64_t dirty_counted_ns;
@@ -343,8 +369,11 @@ int tarn_writer_victims_open(struct tarn_writer *writer);
 void tarn_writer_victims_close(struct tarn_writer *writer);
 /* Looks where pages have come in. True: at so many places that another look is worth while. */
 bool tarn_writer_victims_learn(struct tarn_writer *writer);
-/* Evicts up to `want` frames. Returns how many. */
-unsigned tarn_writer_victims_evict(struct tarn_writer *writer, unsigned want);
+/* Evicts up to `want` frames: of files that have more than their share first, then, if `others`,
+ * what the policy chooses. Returns how many. */
+unsigned tarn_writer_victims_evict(struct tarn_writer *writer, unsigned want, bool others);
+/* The file's share stands in its record: what keeps it follows. */
+void tarn_writer_victims_share(struct tarn_writer *writer, uint32_t file);
 /* Does somebody have a pin in the frame? Asked once in a round. */
 bool tarn_writer_victims_held(struct tarn_writer *writer, uint32_t frame);
 /* Nobody leaves before some of those that are to leave have been written? */

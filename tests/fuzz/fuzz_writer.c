@@ -29,7 +29,7 @@ static void ask(struct input *input)
     const struct tarn_view *view = &world.pool[0]->view;
     struct tarn_slot *slot = tarn_view_slot(view, 1 + (unsigned)take(input, 1) % view->slot_max);
     struct tarn_request *request = &slot->request;
-    uint64_t kind = take(input, 1) % (ASK_FILE_DROP + 2);
+    uint64_t kind = take(input, 1) % (ASK_FILE_SHARE + 2);
     tarn_store_relaxed(&slot->state, SLOT_LIVE);
     tarn_store_relaxed(&request->kind, kind);
     tarn_store_relaxed(&request->file, take(input, 1) % (WORLD_FILES + 2));

@@ -118,6 +118,9 @@ static inline int grow_and_shrink(struct worker *worker)
 
     if (result == 0)
         result = tarn_file_extend(own, other, count);
+    if (result == 0)
+        result = tarn_file_set_share(own, draw(worker, 4) == 0 ? worker->load->file : other,
+                                     draw(worker, 2) == 0 ? 0 : draw(worker, OTHER_PAGES));
     if (result == 0 && tarn_mtr_begin(own, 1) == 0) {
         result = tarn_mtr_new(own, tarn_page_id(other, draw(worker, count)), NEVER_MS, &writable);
         if (result == 0)

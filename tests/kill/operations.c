@@ -599,6 +599,14 @@ static int file_truncate(struct actor *actor)
     return 0;
 }
 
+/* Of the file that is dropped later, and of the one that all work with. */
+static int file_share(struct actor *actor)
+{
+    TRY(tarn_file_set_share(actor->session, actor->own_file, 1));
+    TRY(tarn_file_set_share(actor->session, actor->file, actor->page % 2 ? 6 : 0));
+    return 0;
+}
+
 /* A file of some pages, of which two are changed and one is in the pool. */
 static int prepare_file(struct actor *actor)
 {
@@ -946,6 +954,7 @@ const struct operation operations[] = {
     {"file-extend", OPERATION_ASKS | OPERATION_FILE, prepare_file, file_extend, finish_file},
     {"file-truncate", OPERATION_ASKS | OPERATION_FILE, prepare_file, file_truncate, finish_file},
     {"file-drop", OPERATION_ASKS | OPERATION_FILE, prepare_file, file_drop, finish_file},
+    {"file-share", OPERATION_ASKS | OPERATION_FILE, prepare_file, file_share, finish_file},
     {"pin-hit", 0, one_cached, pin_one, operation_rest},
     {"pin-miss", 0, one_missing, pin_one, operation_rest},
     {"pin-join", OPERATION_OTHER, prepare_join, pin_one, operation_rest},
