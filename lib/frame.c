@@ -144,13 +144,13 @@ static void mark(struct tarn_session *session, uint32_t frame, uint64_t seen, st
     batch->count++;
 }
 
-/* Does the frame's page belong to a file that has more than its share? As far as the writer has
- * seen. */
-static bool is_over_share(const struct tarn_view *view, const struct tarn_descriptor *descriptor)
+/* Has the file of the frame's page all of its share, or more? As far as the writer has seen: who
+ * needs a frame before the writer looks again takes one of that file, which may have got more. */
+static bool has_full_share(const struct tarn_view *view, const struct tarn_descriptor *descriptor)
 {
     uint32_t file = page_id_file(tarn_load_relaxed(&descriptor->page_id));
     return file <= view->geometry.file_count &&
-           (tarn_load_relaxed(&view->files[file].share) & SHARE_OVER) != 0;
+           (tarn_load_relaxed(&view->files[file].share) & SHARE_FULL) != 0;
 }
 
 /* Looks at one frame as a victim. Returns 1 if it is FREE, or was made so. */
@@ -168,7 +168,7 @@ static unsigned consider(struct tarn_session *session, uint32_t frame, struct ba
     if (frame_word_state(seen) != FRAME_VALID)
         return 0;
     uint32_t hint = tarn_half_load_relaxed(&descriptor->hint);
-    if (hint > HINT_COLD && !is_over_share(&session->view, descriptor))
+    if (hint > HINT_COLD && !has_full_share(&session->view, descriptor))
         tarn_half_store_relaxed(&descriptor->hint, hint - 1);
     else
         mark(session, frame, seen, batch);

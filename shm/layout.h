@@ -164,7 +164,7 @@ struct tarn_file_entry {  /* SHARED, one line */
     tarn_word writes;     /* pages; writer */
     tarn_word syncs;      /* writer */
     tarn_word errors;
-    tarn_word share; /* writer: {limit, over}; it reads the limit in the table alone */
+    tarn_word share; /* writer: {limit, full}; it reads the limit in the table alone */
 };
 _Static_assert(sizeof(struct tarn_file_entry) == TARN_LINE_BYTES, "one line");
 

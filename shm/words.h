@@ -366,13 +366,13 @@ static inline uint64_t file_word_incarnation(uint64_t word)
     return word >> 5;
 }
 
-/* Share word of a file: {limit in frames, over}. */
+/* Share word of a file: {limit in frames, full}. */
 
-#define SHARE_OVER 1u /* it has more; a hint */
+#define SHARE_FULL 1u /* it has as many, or more; a hint */
 
-static inline uint64_t share_word_of(uint32_t limit, bool over)
+static inline uint64_t share_word_of(uint32_t limit, bool full)
 {
-    return (uint64_t)limit << 1 | over;
+    return (uint64_t)limit << 1 | full;
 }
 
 /* In frames; 0: none. A limit that no pool of so many frames can have set is one of all of them. */

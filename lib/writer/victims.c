@@ -39,11 +39,16 @@ static uint32_t excess(const struct share *share)
     return share->limit != 0 && share->count > share->limit ? share->count - share->limit : 0;
 }
 
+static bool is_full(const struct share *share)
+{
+    return share->limit != 0 && share->count >= share->limit;
+}
+
 static void publish_share(struct tarn_writer *writer, uint32_t file)
 {
     const struct share *share = &writer->victims.shares[file];
     tarn_store_relaxed(&file_entry(writer, file)->share,
-                       share_word_of(share->limit, excess(share) > 0));
+                       share_word_of(share->limit, is_full(share)));
 }
 
 /* A page more, or less: what follows from the count. */
@@ -52,10 +57,11 @@ static void count_page(struct tarn_writer *writer, uint32_t file, bool more)
     struct victims *victims = &writer->victims;
     struct share *share = &victims->shares[file];
     uint32_t before = excess(share);
+    bool was_full = is_full(share);
     share->count += more ? 1 : UINT32_MAX;
     victims->listed += more ? 1 : UINT32_MAX;
     victims->over += excess(share) - before;
-    if ((before == 0) != (excess(share) == 0))
+    if (is_full(share) != was_full)
         publish_share(writer, file);
 }
 
