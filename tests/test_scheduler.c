@@ -33,6 +33,8 @@ static void begin(int backend, unsigned depth, enum tarn_writer_durable durable,
     begin_writer_with(&options);
     file = make_file(session, "data", 1000);
     assert_ok(session, tarn_flush_all(session));
+    if (disk.durable && !file_word_direct(tarn_load_relaxed(&pool->view.files[file].word)))
+        test_skip("the file system has no direct I/O");
     disk.seen_count = 0;
     disk.fate = fate;
 }
@@ -585,6 +587,25 @@ START_TEST(single_page_is_durable_by_one_write)
 }
 END_TEST
 
+/* There a failure is told to whoever asks first. */
+START_TEST(buffered_file_gets_no_durable_write)
+{
+    uint32_t buffered;
+
+    begin(_i, DEPTH, TARN_WRITER_DURABLE_ALWAYS, NULL);
+    assert_ok(session, tarn_file_open(session, "buffered", TARN_FILE_CREATE | TARN_FILE_BUFFERED,
+                                      &buffered));
+    assert_ok(session, tarn_file_extend(session, buffered, 10));
+    disk.seen_count = 0;
+    fill_page(session, tarn_page_id(buffered, 5), 55);
+    assert_ok(session, tarn_flush_page(session, tarn_page_id(buffered, 5)));
+    ck_assert_uint_eq(disk.seen_count, 2);
+    ck_assert(!disk.seen[0].durable);
+    ck_assert_uint_eq(seen_syncs(), 1);
+    end();
+}
+END_TEST
+
 static int refuse_durable(const struct tarn_io_request *request)
 {
     return request->durable ? -EOPNOTSUPP : DISK_PASSES;
@@ -737,6 +758,7 @@ void test_suite(Suite *suite)
 
     TCase *durable = test_case(suite, "durable", 60);
     add_for_backends(durable, single_page_is_durable_by_one_write);
+    add_for_backends(durable, buffered_file_gets_no_durable_write);
     add_for_backends(durable, refused_durable_write_is_written_and_synced);
     add_for_backends(durable, failed_durable_write_counts_as_a_failed_sync);
     add_for_backends(durable, late_failure_of_a_durable_write_loses_what_was_written_since);

@@ -331,7 +331,9 @@ static bool stage_entry(struct tarn_writer *writer, struct flush_entry *entry, s
 }
 
 /* The write is all that a waiter needs, so it may as well be durable by itself. After a failure of
- * one, or of a sync, syncs have to show first that they work. */
+ * one, or of a sync, syncs have to show first that they work. Through the page cache there is none:
+ * a page that could not be written is told there to whoever asks first, a sync or a durable write
+ * of others, and which of two answers came first nobody knows. */
 static bool is_durable(const struct tarn_writer *writer, const struct flush_batch *batch,
                        const struct chunk *chunk)
 {
@@ -339,7 +341,8 @@ static bool is_durable(const struct tarn_writer *writer, const struct flush_batc
     return writer->durable && batch->class == FLUSH_PAGES && batch->left == chunk->page_count &&
            chunk->page_count <= DURABLE_PAGES &&
            writer->batch_count[FLUSH_PAGES] <= DURABLE_WAITERS && !file->temporary &&
-           !file->durable_refused && file->sync_failures == 0;
+           writer->records[chunk->file].direct && !file->durable_refused &&
+           file->sync_failures == 0;
 }
 
 /* Writes the run of neighbours that the queue begins with, or what of it can be copied now. Returns
