@@ -6,6 +6,10 @@
  * process has died. A sync makes durable what had been written when it began, or fails: then all
  * that was not durable is lost, and the next sync succeeds.
  *
+ * With DURABLE a write may be asked to be durable by itself. It is, or it fails: then it is not
+ * there, and nor is what was not durable before, and no sync tells of that any more. What ends
+ * first, a sync or a durable write, is told first.
+ *
  * A value is a number of commits. Holds: a load brings the last committed value; what is written is
  * a committed value, as new as was asked for; when a flush is acknowledged, it is durable; in the
  * end a page that is clean or not in the pool is durable in its last committed state. */
@@ -30,6 +34,9 @@
 #ifndef FAILS
 #define FAILS 1                    /* syncs that fail */
 #endif
+#ifndef DURABLE
+#define DURABLE 0                  /* a write may be durable by itself */
+#endif
 #define FREE 0
 #define CLAIMED 1                  /* by L */
 #define VALID 2
@@ -51,6 +58,8 @@ byte entry;                        /* 0: no shadow yet; 1, 2: that shadow */
 byte shadow[2];
 byte committed, returned;          /* commits; those whose caller knows */
 byte flight[2], sync[2], snap[2];  /* by writer; sync: 0 none, 1 in flight, 2 done, 3 failed */
+byte durable[2];                   /* of the write: 0 it is not, else as sync */
+bool sync_first[2];                /* both have ended, the sync first */
 bool m_dead, e_dead, l_dead, w_ended;
 byte deaths, failures;
 #define DIE(who)     if :: deaths < MAXC -> deaths++; who = 1; goto out :: true fi
@@ -117,6 +126,11 @@ out:
 
 #define WDIE     if :: me == 0 && deaths < MAXC -> deaths++; goto out :: true fi
 #define WSTEP(s) atomic { s; WDIE }
+#if MUT == 27
+#define SYNC_FIRST true                                      /* told in any order */
+#else
+#define SYNC_FIRST sync_first[me]
+#endif
 #define AGAIN(c) atomic { if :: c :: else -> goto again fi }
 proctype W(bool me)
 {
@@ -171,19 +185,37 @@ proctype W(bool me)
 #endif
         assert(image >= asked && image <= committed);
         WSTEP(flight[me] = image; flying = 1; stale = 0; f_mark = d; f_asked = asked;
-              f_clears = !held);
+              f_clears = !held; if :: DURABLE -> durable[me] = 1 :: true fi);
 again:
         atomic { d = 0; v = 0; image = 0; asked = 0; held = 0; word = 0; place = 0 }
-    :: flying && flight[me] == NONE ->
+    :: flying && flight[me] == NONE && (durable[me] == 0 || sync[me] < 2 || !sync_first[me]) ->
         atomic {
             flying = 0;
             if
-            :: stale && MUT != 13                            /* MUT 13: taken as written */
+            :: durable[me] == 3 && MUT != 23 ->              /* MUT 23: taken for done */
+#if MUT != 24
+                written = 0; w_mark = 0; w_asked = 0; w_clears = 0;
+#if MUT != 25
+                s_mark = 0; s_asked = 0; s_clears = 0
+#else
+                skip                                         /* MUT 25: a sync in flight counts */
+#endif
+#else
+                skip                                         /* MUT 24: it tells of itself alone */
+#endif
+            :: stale && MUT != 13 && (durable[me] != 3 || MUT == 23)
+                                                             /* MUT 13: taken as written */
+            :: durable[me] != 0 && (durable[me] != 3 || MUT == 23) && (!stale || MUT == 13) ->
+                assert(disk >= f_asked);
+                if
+                :: f_clears && dirty && (mark == f_mark || MUT == 26) -> dirty = 0
+                :: else                                      /* MUT 26: changed meanwhile or not */
+                fi
             :: else ->
                 w_clears = f_clears || written && w_clears && w_mark == f_mark;
                 w_mark = f_mark; w_asked = f_asked; written = 1
             fi;
-            f_mark = 0; f_asked = 0; f_clears = 0; stale = 0;
+            f_mark = 0; f_asked = 0; f_clears = 0; stale = 0; durable[me] = 0;
 #if MUT == 14
             if                                               /* "the sync will have it too" */
             :: sync[me] == 1 -> s_mark = w_mark; s_clears = w_clears; s_asked = w_asked; written = 0
@@ -203,7 +235,7 @@ again:
             sync[me] = 1; written = 0; w_mark = 0; w_asked = 0; w_clears = 0;
             WDIE
         }
-    :: sync[me] == 2 ->
+    :: sync[me] == 2 && (durable[me] < 2 || SYNC_FIRST) ->
         assert(disk >= s_asked);
         atomic {
             if
@@ -213,7 +245,7 @@ again:
             sync[me] = 0; s_mark = 0; s_asked = 0; s_clears = 0;
             WDIE
         }
-    :: sync[me] == 3 ->
+    :: sync[me] == 3 && (durable[me] < 2 || SYNC_FIRST) ->
         atomic {
 #if MUT == 17
             snap[me] = cache; sync[me] = 1;                  /* synced again, not written again */
@@ -235,12 +267,35 @@ out:
     }
 }
 
+/* What a sync in flight will make durable: as much as is, or nothing more. */
+#define AS_DISK                                                                                    \
+    if :: sync[0] == 1 -> snap[0] = disk :: else fi;                                               \
+    if :: sync[1] == 1 -> snap[1] = disk :: else fi
+
 proctype device()
 {
     byte w;
     do
-    :: atomic { flight[0] != NONE -> cache = flight[0]; flight[0] = NONE }
-    :: atomic { flight[1] != NONE -> cache = flight[1]; flight[1] = NONE }
+    :: atomic { flight[0] != NONE && durable[0] == 0 -> cache = flight[0]; flight[0] = NONE }
+    :: atomic { flight[1] != NONE && durable[1] == 0 -> cache = flight[1]; flight[1] = NONE }
+#if DURABLE
+    :: atomic {
+        flight[0] != NONE && durable[0] == 1 || flight[1] != NONE && durable[1] == 1 ->
+        if
+        :: flight[0] != NONE && durable[0] == 1 -> w = 0
+        :: flight[1] != NONE && durable[1] == 1 -> w = 1
+        fi;
+        if
+        :: cache = flight[w]; durable[w] = 2;
+#if MUT != 22
+            disk = cache; AS_DISK                            /* MUT 22: it was not asked to be */
+#endif
+        :: failures < FAILS -> failures++; cache = disk; durable[w] = 3; AS_DISK
+        fi;
+        sync_first[w] = sync[w] >= 2;
+        flight[w] = NONE; w = 0
+    }
+#endif
     :: atomic {
         sync[0] == 1 || sync[1] == 1 ->
         if
@@ -251,6 +306,7 @@ proctype device()
         :: disk = snap[w]; sync[w] = 2
         :: failures < FAILS -> failures++; cache = disk; sync[w] = 3
         fi;
+        sync_first[w] = 0;
         snap[w] = 0; w = 0
     }
     :: timeout -> break
