@@ -296,7 +296,7 @@ void tarn_call_cleaner(struct tarn_pool *pool)
 {
     if (PLANTED(CALLED_AFTER_WAKE_UP))
         tarn_wake_writer(pool);
-    tarn_store_relaxed(&pool->view.control->cleaner_called, 1);
+    tarn_store_release(&pool->view.control->cleaner_called, 1); /* pairs: "call" */
     if (!PLANTED(CALLED_AFTER_WAKE_UP))
         tarn_wake_writer(pool);
 }

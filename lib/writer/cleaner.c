@@ -270,7 +270,7 @@ void tarn_writer_clean(struct tarn_writer *writer)
     writer->cleaning = false;
     if (!called)
         return;
-    /* Before it looks: who calls from here on is looked at again. */
+    /* Before it looks: who calls from here on is looked at again. Pairs: "call". */
     if (!PLANTED(CALL_TAKEN_AFTER_LOOK))
         tarn_cas_full(&writer->view->control->cleaner_called, 1, 0);
     writer->demand.next_ns = 0;
