@@ -567,6 +567,49 @@ START_TEST(paced_writer_keeps_to_its_rate)
 }
 END_TEST
 
+/* A full disk. */
+
+static _Atomic unsigned tries;
+
+static int is_full(const struct tarn_io_request *request)
+{
+    tries += request_writes(request, file, 0);
+    return request->kind == TARN_IO_REQUEST_WRITE ? -ENOSPC : DISK_PASSES;
+}
+
+static unsigned dirty_scattered(void)
+{
+    unsigned dirty = 0;
+
+    for (unsigned i = 0; i < SCATTERED; i++)
+        dirty += is_dirty(page(2 * i));
+    return dirty;
+}
+
+/* Nobody flushes, or calls the writer: it tries again by itself, less and less often, and each page
+ * is written once when it can be. */
+START_TEST(full_disk_is_written_when_there_is_room_again)
+{
+    begin(_i, DEPTH, TARN_WRITER_DURABLE_NEVER, is_full);
+    fill_scattered(file, 9);
+    set("dirty_frames_low=10", "dirty_frames_high=20");
+    ck_assert(comes_true(tries >= 4));
+    unsigned failed = disk.failed_count;
+    ck_assert_uint_le(failed, (tries + 1) * SCATTERED);
+    ck_assert_uint_eq(dirty_scattered(), SCATTERED);
+    ck_assert_uint_eq(disk.seen_count, 0);
+    disk.fate = NULL;
+    ck_assert(comes_true(dirty_scattered() <= 20));
+    for (unsigned i = 0; i < SCATTERED; i++) {
+        ck_assert(page_has(session, page(2 * i), 9));
+        ck_assert_uint_le(seen_writes(file, 2 * i), 1);
+        ck_assert(is_dirty(page(2 * i)) || disk_has(file_path("data"), 2 * i, 9));
+    }
+    ck_assert_uint_eq(tarn_load_relaxed(&pool->view.control->failed), 0);
+    end();
+}
+END_TEST
+
 /* Durable writes. */
 
 START_TEST(single_page_is_durable_by_one_write)
@@ -755,6 +798,9 @@ void test_suite(Suite *suite)
     TCase *paced = test_case(suite, "paced", 60);
     add_for_backends(paced, paced_flush_delays_no_single_page);
     add_for_backends(paced, paced_writer_keeps_to_its_rate);
+
+    TCase *full = test_case(suite, "full", 60);
+    add_for_backends(full, full_disk_is_written_when_there_is_room_again);
 
     TCase *durable = test_case(suite, "durable", 60);
     add_for_backends(durable, single_page_is_durable_by_one_write);
