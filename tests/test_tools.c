@@ -561,6 +561,11 @@ START_TEST(shares_are_shown_and_changed)
     assert_out("free_frames_low 7 4 128 set\n");
     assert_runs("\"$TARN\" dump \"$N\" files --json | python3 -m json.tool");
     assert_out("\"share\": 25,");
+    assert_runs("\"$TARN\" dump \"$N\" options | tr -s ' '");
+    assert_out("share:a=b 25 set\n");
+    assert_runs("mv pool/files pool/away && \"$TARN\" set \"$N\" | tr -s ' ';"
+                " mv pool/away pool/files");
+    assert_out("share:1 25 256 256 set\n");
     assert_runs("\"$TARN\" set \"$N\" share:1=1% && \"$TARN\" set \"$N\" | tr -s ' '");
     assert_out("share:a=b 2 256 256 set\n");
     static const char *const wrong[][2] = {

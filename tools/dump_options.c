@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -58,6 +59,18 @@ static void add_pool(struct rows *rows, const struct segment *segment)
     if (read)
         add(rows, "shm_dir",
             options.shm_directory[0] != 0 ? options.shm_directory : TARN_SHM_DIRECTORY, from);
+}
+
+static void add_shares(struct rows *rows, const struct segment *segment)
+{
+    struct tarn_file_record *records = segment_records(segment);
+    char key[SEGMENT_SHARE_BYTES];
+    for (uint32_t file = 1; file <= segment->pool.view.geometry.file_count; file++) {
+        uint32_t limit = segment_share(segment, file, records, key);
+        if (limit != 0)
+            add_number(rows, key, limit, "set");
+    }
+    free(records);
 }
 
 static void add_settings(struct rows *rows, const struct tarn_view *view)
@@ -178,6 +191,7 @@ int dump_options(struct dump *dump)
     add(&rows, "frame_wait_ms", "2000", "default of a session");
     add(&rows, "writer_wait_ms", "5000", "default of a session");
     add_settings(&rows, &dump->segment.pool.view);
+    add_shares(&rows, &dump->segment);
     add_writer(&rows, &dump->segment.pool.view.control->writer);
     add_huge_pages(&rows, &dump->segment);
     rows_end(&rows);

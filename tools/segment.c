@@ -108,6 +108,20 @@ struct tarn_file_record *segment_records(const struct segment *segment)
     return records;
 }
 
+uint32_t segment_share(const struct segment *segment, uint32_t file,
+                       const struct tarn_file_record *records, char *ret_key)
+{
+    const struct tarn_view *view = &segment->pool.view;
+    const struct tarn_file_entry *entry = &view->files[file];
+    if (file_word_state(tarn_load_acquire(&entry->word)) != FILE_OPEN)
+        return 0;
+    if (records != NULL && records[file].id != 0)
+        snprintf(ret_key, SEGMENT_SHARE_BYTES, SEGMENT_SHARE_KEY "%s", records[file].path);
+    else
+        snprintf(ret_key, SEGMENT_SHARE_BYTES, SEGMENT_SHARE_KEY "%" PRIu32, file);
+    return share_word_limit(tarn_load_relaxed(&entry->share), view->geometry.frame_count);
+}
+
 void segment_close(struct segment *segment)
 {
     if (segment->pool.view.base != NULL)

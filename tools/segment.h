@@ -22,6 +22,13 @@ void segment_close(struct segment *segment);
 /* The file table by id, which has the paths; NULL if it cannot be read. To be freed. */
 struct tarn_file_record *segment_records(const struct segment *segment);
 
+/* The limit of a file, and its key as `tarn set` takes it: with the path, or with the id if the
+ * records do not have it. 0: it has none, or there is no such file. */
+#define SEGMENT_SHARE_KEY   "share:"
+#define SEGMENT_SHARE_BYTES (TARN_PATH_BYTES + sizeof SEGMENT_SHARE_KEY)
+uint32_t segment_share(const struct segment *segment, uint32_t file,
+                       const struct tarn_file_record *records, char *ret_key);
+
 /* How it is with the process of a LIVE slot: "running", "stopped", "dead", "unknown" (it lives, in
  * another pid namespace), "copied". */
 const char *segment_process(struct segment *segment, unsigned slot);

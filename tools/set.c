@@ -48,8 +48,6 @@ static const struct option options[] = {
 
 #define ASSIGNMENTS_MAX 64
 
-static const char share_key[] = "share:";
-
 struct share {
     uint32_t file;
     uint64_t frames; /* 0: no limit */
@@ -97,7 +95,7 @@ static int add_share(struct work *work, const struct tarn_pool *pool,
                      const struct tarn_file_record *records, const char *assignment)
 {
     const struct tarn_geometry *geometry = &pool->view.geometry;
-    const char *name = assignment + strlen(share_key), *value = strrchr(name, '=');
+    const char *name = assignment + strlen(SEGMENT_SHARE_KEY), *value = strrchr(name, '=');
     struct share *share = &work->shares[work->share_count++];
     char path[TARN_PATH_BYTES];
     if (value == NULL || value - name >= TARN_PATH_BYTES)
@@ -125,7 +123,7 @@ static int sort_out(struct work *work, const struct tarn_pool *pool, char **assi
         tarn_directory_read_files(pool->directory_fd, records, file_count, &message) < 0)
         result = tool_error("%s", message.text);
     for (int i = 0; result == TOOL_GOOD && i < count; i++) {
-        if (strncmp(assignments[i], share_key, strlen(share_key)) == 0)
+        if (strncmp(assignments[i], SEGMENT_SHARE_KEY, strlen(SEGMENT_SHARE_KEY)) == 0)
             result = add_share(work, pool, records, assignments[i]);
         else
             work->settings[work->setting_count++] = assignments[i];
@@ -187,18 +185,16 @@ static void add_setting(struct rows *rows, const struct tarn_view *view, unsigne
     rows_add(rows, row);
 }
 
-static void add_share_row(struct rows *rows, const struct tarn_view *view, uint32_t file,
+static void add_share_row(struct rows *rows, const struct segment *segment, uint32_t file,
                           const struct tarn_file_record *records)
 {
-    uint32_t frames = view->geometry.frame_count;
-    uint32_t limit = share_word_limit(tarn_load_relaxed(&view->files[file].share), frames);
-    if (limit == 0 || file_word_state(tarn_load_acquire(&view->files[file].word)) != FILE_OPEN)
+    char key[SEGMENT_SHARE_BYTES];
+    uint32_t frames = segment->pool.view.geometry.frame_count;
+    uint32_t limit = segment_share(segment, file, records, key);
+    if (limit == 0)
         return;
     struct json_object *row = json_object_new_object();
-    if (records != NULL && records[file].id != 0)
-        tool_json_print(row, "setting", "%s%s", share_key, records[file].path);
-    else
-        tool_json_print(row, "setting", "%s%" PRIu32, share_key, file);
+    tool_json_text(row, "setting", key);
     tool_json_count(row, "value", limit);
     tool_json_count(row, "default", frames);
     tool_json_count(row, "max", frames);
@@ -223,7 +219,7 @@ static int show(const char *name, const char *shm_directory, bool json)
         add_setting(&rows, &segment.pool.view, i, values[i]);
     struct tarn_file_record *records = segment_records(&segment);
     for (uint32_t file = 1; file <= segment.pool.view.geometry.file_count; file++)
-        add_share_row(&rows, &segment.pool.view, file, records);
+        add_share_row(&rows, &segment, file, records);
     free(records);
     rows_end(&rows);
     if (json)
