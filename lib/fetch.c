@@ -593,28 +593,48 @@ int tarn_unpin(struct tarn_session *session, struct tarn_pin pin)
     return 0;
 }
 
+/* Where the pages stand unless their homes are shared. Lines of the table that are not in the cache
+ * come together. */
+static inline void find_places(const struct tarn_view *view, const struct tarn_page_id *ids,
+                               unsigned count, const tarn_word **ret_places, uint32_t *ret_tags)
+{
+    for (unsigned i = 0; i < count; i++) {
+        struct tarn_home home = tarn_home_of(view, ids[i].value);
+        ret_places[i] = &view->buckets[home.bucket].entry[home.place];
+        ret_tags[i] = home.tag;
+        __builtin_prefetch(ret_places[i]);
+    }
+}
+
 /* Finds the pages and stores the holds of those that are there; the others get a hold alone, and
  * their frame is TARN_NO_FRAME. Returns for how many there was an empty hold. */
 static inline unsigned store_holds(struct tarn_session *session, const struct tarn_page_id *ids,
                                    unsigned count, uint64_t *ret_words, struct tarn_pin *ret_pins)
 {
+    const struct tarn_view *view = &session->view;
+    const tarn_word *places[TARN_HOLDS_MAX];
+    uint32_t tags[TARN_HOLDS_MAX];
     unsigned hold = 0;
+    find_places(view, ids, count, places, tags);
     for (unsigned i = 0; i < count; i++, hold++) {
         while (session->pinned[hold] != 0)
             if (++hold > TARN_HOLDS_MAX)
                 return i;
         if (__builtin_expect(hold >= session->holds_marked, 0))
             tarn_hold_raise_marks(session, hold);
-        uint32_t frame = tarn_table_find_at_home(&session->view, ids[i].value, &ret_words[i]);
-        if (__builtin_expect(frame == TARN_NO_FRAME, 0))
-            frame = tarn_table_search(&session->view, ids[i].value, &ret_words[i]);
+        uint64_t entry = tarn_load_acquire(places[i]);
+        uint32_t frame = entry_frame_plus_one(entry) - 1;
+        if (__builtin_expect(entry_tag(entry) != tags[i] ||
+                                 !tarn_entry_is_page(view, entry, ids[i].value, &ret_words[i]),
+                             0))
+            frame = tarn_table_search(view, ids[i].value, &ret_words[i]);
         if (__builtin_expect(
                 frame == TARN_NO_FRAME || frame_word_state(ret_words[i]) != FRAME_VALID, 0)) {
             frame = TARN_NO_FRAME;
         } else {
             tarn_half_store_relaxed(session->hold[hold], hold_of(frame));
             /* The walk through the page tables of the processor goes on beside the other pages. */
-            __builtin_prefetch(tarn_view_frame(&session->view, frame));
+            __builtin_prefetch(tarn_view_frame(view, frame));
         }
         ret_pins[i].frame = frame;
         ret_pins[i].hold = hold;
