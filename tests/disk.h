@@ -245,7 +245,7 @@ static inline int end_writer(void)
 static inline void begin_pool(unsigned frame_count)
 {
     pool = init_pool(test_pool_name(), test_path("pool"), frame_count, 16);
-    session = open_session(pool);
+    session = open_patient_session(pool);
 }
 
 static inline uint64_t writer_count(unsigned counter)

@@ -397,19 +397,6 @@ static inline int work_steadily(struct worker *worker)
     return flush_group(worker, group);
 }
 
-static const struct tarn_session_options patient = {.size = sizeof patient,
-                                                    .wait_ms = NEVER_MS,
-                                                    .frame_wait_ms = NEVER_MS,
-                                                    .writer_wait_ms = NEVER_MS};
-
-static inline struct tarn_session *open_patient_session(struct tarn_pool *of)
-{
-    struct tarn_session *own;
-
-    ck_assert_int_eq(tarn_session_open(of, &patient, &own), 0);
-    return own;
-}
-
 /* Attaches and opens a session; ends the process if that fails. */
 static inline void open_worker(struct worker *worker, struct load *load, uint64_t number)
 {
@@ -418,7 +405,7 @@ static inline void open_worker(struct worker *worker, struct load *load, uint64_
     *worker = (struct worker){.load = load, .random = test_seed() + number};
     int result = tarn_attach(load->name, NULL, &worker->pool, &message);
     if (result == 0) {
-        result = tarn_session_open(worker->pool, &patient, &worker->session);
+        result = tarn_session_open(worker->pool, &patience, &worker->session);
         tarn_pool_message(worker->pool, &message);
     }
     if (result < 0) {

@@ -25,6 +25,20 @@
         }                                                                                          \
     } while (0)
 
+/* For a disk that others keep busy. */
+static const struct tarn_session_options patience = {.size = sizeof patience,
+                                                     .wait_ms = NEVER_MS,
+                                                     .frame_wait_ms = NEVER_MS,
+                                                     .writer_wait_ms = NEVER_MS};
+
+static inline struct tarn_session *open_patient_session(struct tarn_pool *of)
+{
+    struct tarn_session *own;
+
+    ck_assert_int_eq(tarn_session_open(of, &patience, &own), 0);
+    return own;
+}
+
 /* Memory that a test shares with the processes that it forks; zeros. */
 static inline void *share_memory(size_t bytes)
 {

@@ -36,12 +36,6 @@ static struct tarn_session *open_session_that_waits(int32_t frame_wait_ms)
     return opened;
 }
 
-static void begin_patient_pool(unsigned frame_count)
-{
-    pool = init_pool(test_pool_name(), test_path("pool"), frame_count, 16);
-    session = open_session_that_waits(NEVER_MS);
-}
-
 /* In the peer: its own pool and session. What it has got of the writer's files would keep the next
  * writer waiting. */
 static void join_pool(void)
@@ -213,7 +207,7 @@ static uint32_t open_stamped_file(const char *name, uint64_t pages)
 /* A pool with a stamped file; everything passes. */
 static void begin_disk(unsigned frame_count)
 {
-    begin_patient_pool(frame_count);
+    begin_pool(frame_count);
     begin_writer_on_disk(TARN_IO_AUTO, NULL);
     file = open_stamped_file("data", PAGES);
 }
@@ -301,7 +295,7 @@ START_TEST(lifecycle)
     struct peer *peers[3];
 
     for (int life = 1; life <= 3; life++) {
-        begin_patient_pool(FRAMES);
+        begin_pool(FRAMES);
         snprintf(segment, sizeof(segment), "%s", pool->segment_path);
         begin_writer(TARN_IO_AUTO);
         file = make_file(session, "data", 8);
@@ -432,7 +426,7 @@ START_TEST(page_table)
     unsigned cached = 0, valid = 0;
     uint64_t word;
 
-    begin_patient_pool(128);
+    begin_pool(128);
     begin_writer_on_disk(TARN_IO_AUTO, NULL);
     for (unsigned i = 1; i <= TABLE_FILES; i++) {
         char name[] = {'f', (char)('0' + i), 0};
@@ -844,7 +838,7 @@ START_TEST(initialisation_failure)
         ck_assert_msg(message.text[0] != 0 && entries_of(".") == 3, "%u leaves something", i);
         ck_assert_int_eq(tarn_attach(test_pool_name(), NULL, &pool, &message), -ENOENT);
     }
-    begin_patient_pool(FRAMES);
+    begin_pool(FRAMES);
     for (int spare = 0; result < 0; spare++) {
         ck_assert_int_lt(spare, 50);
         struct peer *peer = new_peer(page(0));
@@ -1124,7 +1118,7 @@ START_TEST(flush_all_persistence)
     uint32_t files[3];
     char path[TARN_PATH_BYTES], wake_path[TARN_PATH_BYTES + 8];
 
-    begin_patient_pool(FRAMES);
+    begin_pool(FRAMES);
     pid_t writer_pid = start_tarn_writer(test_pool_name());
     for (unsigned i = 0; i < 3; i++) {
         char name[] = {'f', (char)('0' + i), 0};
@@ -1764,7 +1758,7 @@ START_TEST(several_requests_in_flight)
 {
     struct peer *peers[6];
 
-    begin_patient_pool(256);
+    begin_pool(256);
     begin_writer_on_disk((enum tarn_io_backend)_i, NULL);
     file = open_stamped_file("data", PAGES);
     for (unsigned i = 0; i < 10; i++)

@@ -40,7 +40,7 @@ static inline int join_and_leave(struct worker *worker)
     struct tarn_pin pin;
 
     pass_mark(worker);
-    int result = tarn_session_open(worker->pool, &patient, &other);
+    int result = tarn_session_open(worker->pool, &patience, &other);
     if (result == 0) {
         worker->session = other;
         result = LOAD_CALL(worker, tarn_pin(other, load_id(worker->load, 1), 0, &pin));
