@@ -76,6 +76,7 @@
     X(CALL_NOT_LOOKED_FOR, "the writer sleeps without a look whether the cleaner was called")      \
     X(SETTINGS_NOT_LOCKED, "who changes a setting does not take the byte of the options")          \
     X(SETTING_BEFORE_OPTIONS, "a setting holds before the directory has it")                       \
+    X(SHARE_ANSWERED_FIRST, "who sets a share is answered before the file table has it")           \
     X(COUNT_LOWERED_AFTER_SCAN, "a truncation scans the frames before it lowers the count")        \
     X(COUNT_RAISED_BEFORE_SIZE, "an extension raises the count before the file has grown")
 

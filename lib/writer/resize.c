@@ -465,6 +465,8 @@ void tarn_writer_file_request(struct tarn_writer *writer, unsigned slot, uint64_
         return;
     }
     if (kind == ASK_FILE_SHARE && !tarn_writer_file_drops(writer, (uint32_t)id)) {
+        if (PLANTED(SHARE_ANSWERED_FIRST))
+            tarn_writer_answer(writer, slot, asked, 0);
         tarn_writer_answer(writer, slot, asked, set_share(writer, (uint32_t)id, number));
         return;
     }

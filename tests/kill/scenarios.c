@@ -60,6 +60,7 @@ const struct scenario scenarios[] = {
     {"takeover_slow", 2, KILLS | WRITER | SLOW, {0}, {"w0 k0 w0 f0"}},
     {"set_clean", 1, WRITER | CLEAN, {"w0 w1"}, {"f2", "G0"}},
     {"set_set", 0, KILLS, {0}, {"G1", "G2"}},
+    {"share_set", 2, KILLS | WRITER, {"p0 p1 p2 p3"}, {"z3 z1 p4"}},
     {"truncate", 1, 0, {0}, {"q20", "y16"}},
     {"truncate_writer", 1, WRITER, {0}, {"q20", "y16"}},
     {"extend", 1, WRITER, {"y32"}, {"q35 q33", "x40"}},

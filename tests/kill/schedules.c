@@ -102,6 +102,7 @@ static const struct {
     {PLANTED_CALL_NOT_LOOKED_FOR, "set_clean"},
     {PLANTED_SETTINGS_NOT_LOCKED, "set_set"},
     {PLANTED_SETTING_BEFORE_OPTIONS, "set_set"},
+    {PLANTED_SHARE_ANSWERED_FIRST, "share_set"},
     {PLANTED_COUNT_LOWERED_AFTER_SCAN, "truncate_writer"},
     {PLANTED_COUNT_RAISED_BEFORE_SIZE, "extend"},
 };

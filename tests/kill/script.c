@@ -466,6 +466,16 @@ static int step_set(struct player *player, uint64_t which)
     return result;
 }
 
+static int step_share(struct player *player, struct tarn_session *session, uint64_t frames)
+{
+    player->share = (uint32_t)frames;
+    int result = tarn_file_set_share(session, FILE_ID, frames);
+    if (result == 0)
+        script.share = (uint32_t)frames;
+    player->share = 0;
+    return result;
+}
+
 /* A page that may lie beyond the end of the file. */
 static int step_at_end(struct player *player, struct tarn_session *session, uint64_t page)
 {
@@ -578,6 +588,8 @@ static int do_step(struct player *player, char step, uint64_t page)
         return 0;
     case 'G':
         return step_set(player, page);
+    case 'z':
+        return step_share(player, session, page);
     default:
         return do_change(player, session, step, page);
     }
@@ -878,6 +890,32 @@ static int look_at_settings(struct actor *actor)
     return 0;
 }
 
+static bool may_be_share(uint32_t frames)
+{
+    bool may_be = frames == script.share;
+
+    for (unsigned i = 0; i < script.player_count; i++)
+        may_be |= script.players[i].share != 0 && frames == script.players[i].share;
+    return may_be;
+}
+
+/* Here too the directory may be ahead. */
+static int look_at_share(struct actor *actor)
+{
+    uint32_t frames = share_word_limit(world.view.files[FILE_ID].share.value, SCRIPT_FRAMES);
+    struct tarn_file_record record;
+    struct tarn_message message;
+    int result = tarn_directory_find_file(actor->pool->directory_fd, FILE_ID, &record, &message);
+
+    if (result < 0)
+        script_wrong("file table in the end: %d: %s", result, message.text);
+    else if (!may_be_share(frames) || !may_be_share(record.share) ||
+             (frames != script.share && frames != record.share))
+        script_wrong("the file's share is %u, in the table %u; set was %u", frames, record.share,
+                     script.share);
+    return 0;
+}
+
 void script_check_clean(void)
 {
     for (uint32_t frame = 0; frame < SCRIPT_FRAMES; frame++)
@@ -891,6 +929,7 @@ void script_check_end(void)
         return;
     process_do(looker, look);
     process_do(looker, look_at_settings);
+    process_do(looker, look_at_share);
     check_rules(false);
     check_clean_pages();
     for (unsigned i = 0; i < script.player_count; i++)

@@ -16,6 +16,7 @@
  *     C J close the session, open one Z open all there are
  *     r reap                          D die, when this script is at its end
  *     G set something (G0: no page may be dirty; G1, G2: settings that share a word)
+ *     z set the file's share to so many frames, in one script of a scene at most
  *
  * What is true of a page (which change was committed last) is known here, outside of the world.
  */
@@ -66,6 +67,7 @@ struct player {
     struct page_truth read; /* optimistically */
     bool dies;
     const struct script_set *set; /* under way */
+    uint32_t share;               /* likewise */
 };
 
 /* Everything that is known beside the world; saved and brought back with it. */
@@ -77,6 +79,7 @@ struct script_state {
     uint64_t sequence;
     uint64_t committed;           /* by sequence number, a bit each */
     uint32_t settings[SET_COUNT]; /* halves of the words: what has been set for certain */
+    uint32_t share;               /* of the file: likewise */
     uint64_t flush_ns_max;
     bool durable;            /* single pages by durable writes */
     char wrong[SCRIPT_TEXT]; /* empty: nothing yet */
