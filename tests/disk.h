@@ -19,7 +19,7 @@ enum {
 
 typedef int disk_fate(const struct tarn_io_request *request);
 
-enum { DISK_SEEN_MAX = 65536 };
+enum { DISK_SEEN_MAX = 65536, DISK_REQUESTS_MAX = 8192 };
 
 /* Each write and sync that was carried out, oldest first. */
 struct disk_request {
@@ -33,10 +33,12 @@ static struct {
     disk_fate *_Atomic fate; /* NULL: everything passes */
     struct tarn_io_request_list held;
     _Atomic unsigned held_count, seen_count, failed_count;
+    _Atomic uint64_t held_pages;
     _Atomic int wait_error; /* not 0: the backend as a whole fails, once */
     bool durable;           /* has durable writes; told before it is opened */
     _Atomic bool overlaps;  /* two writes of one page were in flight */
     struct disk_request seen[DISK_SEEN_MAX];
+    struct disk_request writes[DISK_REQUESTS_MAX]; /* by request; the backend changes those */
 } disk __attribute__((unused));
 
 static inline uint64_t request_first(const struct tarn_io_request *request)
@@ -57,28 +59,40 @@ static inline bool request_writes(const struct tarn_io_request *request, uint32_
            number < request_first(request) + request_count(request);
 }
 
+static inline void note_write(const struct tarn_io *io, const struct tarn_io_request *request)
+{
+    if (io->request_count > DISK_REQUESTS_MAX)
+        ck_abort_msg("more than %d requests at once", DISK_REQUESTS_MAX);
+    disk.writes[request - io->requests] = (struct disk_request){.first = request_first(request),
+                                                                .count = request_count(request),
+                                                                .file = (uint32_t)request->file};
+}
+
 /* All that the writer has not been told the end of. */
 static inline void look_for_overlaps(const struct tarn_io *io,
                                      const struct tarn_io_request *request)
 {
-    for (unsigned i = 0; i < io->request_count; i++)
-        for (uint64_t k = 0; k < request_count(request); k++)
-            if (&io->requests[i] != request &&
-                request_writes(&io->requests[i], (uint32_t)request->file,
-                               request_first(request) + k))
-                disk.overlaps = true;
+    const struct disk_request *own = &disk.writes[request - io->requests];
+    for (unsigned i = 0; i < io->request_count; i++) {
+        const struct disk_request *other = &disk.writes[i];
+        if (other != own && io->requests[i].kind == TARN_IO_REQUEST_WRITE &&
+            other->file == own->file && other->first < own->first + own->count &&
+            own->first < other->first + other->count)
+            disk.overlaps = true;
+    }
 }
 
 static inline void see(const struct tarn_io_request *request)
 {
     bool is_write = request->kind == TARN_IO_REQUEST_WRITE;
+    unsigned at = disk.seen_count;
     /* A check takes a lock of libcheck's, which a fork beside this thread would leave taken. */
-    if (disk.seen_count == DISK_SEEN_MAX)
+    if (at == DISK_SEEN_MAX)
         ck_abort_msg("more than %d requests", DISK_SEEN_MAX);
-    disk.seen[disk.seen_count] = (struct disk_request){is_write ? request_first(request) : 0,
-                                                       is_write ? request_count(request) : 0,
-                                                       (uint32_t)request->file, request->durable};
-    disk.seen_count++;
+    disk.seen[at] = (struct disk_request){is_write ? request_first(request) : 0,
+                                          is_write ? request_count(request) : 0,
+                                          (uint32_t)request->file, request->durable};
+    disk.seen_count = at + 1;
 }
 
 static inline int64_t do_at_once(const struct tarn_io *io, const struct tarn_io_request *request)
@@ -117,6 +131,9 @@ static inline void decide_all(struct tarn_io *io)
 
     for (request = io->queued.first; request != NULL; request = request->next)
         if (request->kind == TARN_IO_REQUEST_WRITE)
+            note_write(io, request);
+    for (request = io->queued.first; request != NULL; request = request->next)
+        if (request->kind == TARN_IO_REQUEST_WRITE)
             look_for_overlaps(io, request);
     tarn_io_list_append(&all, &io->queued);
     disk.held = (struct tarn_io_request_list){0};
@@ -128,8 +145,12 @@ static inline void decide_all(struct tarn_io *io)
             tarn_io_list_push(&passed, request);
     }
     unsigned held_count = 0;
-    for (request = disk.held.first; request != NULL; request = request->next)
+    uint64_t held_pages = 0;
+    for (request = disk.held.first; request != NULL; request = request->next) {
         held_count++;
+        held_pages += request_count(request);
+    }
+    disk.held_pages = held_pages;
     disk.held_count = held_count;
     tarn_io_list_append(&io->queued, &passed);
 }

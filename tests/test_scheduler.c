@@ -106,7 +106,7 @@ static void *flush_page(void *argument)
 {
     struct work *work = argument;
 
-    work->result = tarn_flush_page(work->session, work->id);
+    __atomic_store_n(&work->result, tarn_flush_page(work->session, work->id), __ATOMIC_RELEASE);
     return NULL;
 }
 
@@ -114,7 +114,8 @@ static void *flush_file(void *argument)
 {
     struct work *work = argument;
 
-    work->result = tarn_flush_file(work->session, tarn_page_file(work->id));
+    __atomic_store_n(&work->result, tarn_flush_file(work->session, tarn_page_file(work->id)),
+                     __ATOMIC_RELEASE);
     return NULL;
 }
 
@@ -122,7 +123,7 @@ static void *flush_all(void *argument)
 {
     struct work *work = argument;
 
-    work->result = tarn_flush_all(work->session);
+    __atomic_store_n(&work->result, tarn_flush_all(work->session), __ATOMIC_RELEASE);
     return NULL;
 }
 
@@ -348,16 +349,6 @@ START_TEST(who_waits_goes_ahead_of_the_cleaner)
 }
 END_TEST
 
-/* Only while the writer does nothing. */
-static uint64_t held_pages(void)
-{
-    uint64_t count = 0;
-
-    for (const struct tarn_io_request *held = disk.held.first; held != NULL; held = held->next)
-        count += request_count(held);
-    return count;
-}
-
 /* Four writes as long as they may be would be all of it. */
 START_TEST(cleaner_has_half_of_the_staging_memory_at_most)
 {
@@ -369,7 +360,7 @@ START_TEST(cleaner_has_half_of_the_staging_memory_at_most)
     clean_all();
     ck_assert(cleaner_comes_to(disk.held_count >= 2));
     sleep_ms(50);
-    ck_assert_uint_le(held_pages(), DEPTH * 32 / 2);
+    ck_assert_uint_le(disk.held_pages, DEPTH * 32 / 2);
     disk.fate = pass_the_waiters_page;
     fill_page(session, page(501), 1);
     start_work(&work, flush_page, open_session(pool), page(501), -1);
@@ -487,7 +478,8 @@ static void *drop_file(void *argument)
 {
     struct work *work = argument;
 
-    work->result = tarn_file_drop(work->session, tarn_page_file(work->id), 1, -1);
+    __atomic_store_n(&work->result, tarn_file_drop(work->session, tarn_page_file(work->id), 1, -1),
+                     __ATOMIC_RELEASE);
     return NULL;
 }
 
