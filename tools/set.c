@@ -112,21 +112,32 @@ static int add_share(struct work *work, const struct tarn_pool *pool,
     return TOOL_GOOD;
 }
 
-/* Nothing is set yet if one of them is wrong. */
-static int sort_out(struct work *work, const struct tarn_pool *pool, char **assignments, int count)
+/* The pool's file table; NULL: it has been said why not. */
+static struct tarn_file_record *read_table(const struct tarn_pool *pool)
 {
     uint32_t file_count = pool->view.geometry.file_count;
     struct tarn_message message = {"no memory for the file table"};
     struct tarn_file_record *records = calloc((size_t)file_count + 1, sizeof *records);
+    if (records != NULL &&
+        tarn_directory_read_files(pool->directory_fd, records, file_count, &message) == 0)
+        return records;
+    tool_error("%s", message.text);
+    free(records);
+    return NULL;
+}
+
+/* Nothing is set yet if one of them is wrong. Only shares need the file table. */
+static int sort_out(struct work *work, const struct tarn_pool *pool, char **assignments, int count)
+{
+    struct tarn_file_record *records = NULL;
     int result = TOOL_GOOD;
-    if (records == NULL ||
-        tarn_directory_read_files(pool->directory_fd, records, file_count, &message) < 0)
-        result = tool_error("%s", message.text);
     for (int i = 0; result == TOOL_GOOD && i < count; i++) {
-        if (strncmp(assignments[i], SEGMENT_SHARE_KEY, strlen(SEGMENT_SHARE_KEY)) == 0)
-            result = add_share(work, pool, records, assignments[i]);
-        else
+        if (strncmp(assignments[i], SEGMENT_SHARE_KEY, strlen(SEGMENT_SHARE_KEY)) != 0)
             work->settings[work->setting_count++] = assignments[i];
+        else if (records == NULL && (records = read_table(pool)) == NULL)
+            result = TOOL_TROUBLE;
+        else
+            result = add_share(work, pool, records, assignments[i]);
     }
     free(records);
     return result;
